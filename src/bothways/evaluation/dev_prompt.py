@@ -34,6 +34,7 @@ _ALIKE: dict[str, tuple[Callable[[Example], bool], ...]] = {
         lambda row: _symmetric(row) and not _classes(row),
     ),
     "pairs": (lambda row: _symmetric(row) and not _classes(row),),
+    "trained-pairs": (lambda row: _symmetric(row) and not _classes(row),),
     "clustering": (_classes, _symmetric),
     "classification": (_classes, _symmetric),
 }

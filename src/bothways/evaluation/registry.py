@@ -30,6 +30,11 @@ _KINDS: dict[str, tuple[str, str, str]] = {
     "clustering": ("bothways.evaluation.tasks.clustering", "Clustering", "clustering:PATH"),
     "reranking": ("bothways.evaluation.tasks.reranking", "Reranking", "reranking:PATH"),
     "pairs": ("bothways.evaluation.tasks.pairs", "PairClassification", "pairs:PATH"),
+    "trained-pairs": (
+        "bothways.evaluation.tasks.trained_pairs",
+        "TrainedPairs",
+        "trained-pairs:FOLDER",
+    ),
     "geometry": ("bothways.evaluation.tasks.geometry", "Geometry", "geometry:PAIRS"),
     "perplexity": ("bothways.evaluation.tasks.perplexity", "Perplexity", "perplexity:TEXT"),
     "passkey": ("bothways.evaluation.tasks.passkey", "Passkey", "passkey"),

@@ -27,6 +27,7 @@ TASKS = {
     "retrieval": "information-retrieval",
     "stdlib": "information-retrieval",
     "pairs": "binary-classification",
+    "trained-pairs": "binary-classification",
     "classification": "text-classification",
     "clustering": "clustering",
     "reranking": "reranking",

@@ -126,8 +126,12 @@ def command(
           query, positives, negatives; or query, answer, label
       'pairs:mrpc?split=val'
           two texts and a label 0 or 1
+      'trained-pairs:mrpc?folds=10'
+          the same, by a classifier that learns from the split train=train
       'suite:sts7?folder=data'
           also nanobeir, beir15, mteb-eng-v2, sentevaltransfer; missing=skip
+      'mteb:STS12?folder=data/sts12-sts'
+          mteb's own task on a copy of its data
       'mteb:subset15?prompts=llm2vec'
           tasks from the hub; prompts=nv_embed, e5; cache=FOLDER; subsets=en;
           mteb-local:sts:stsb is mteb's own task of that kind on your data

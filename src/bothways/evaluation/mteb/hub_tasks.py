@@ -2,7 +2,8 @@
 
 Their data comes from the Hugging Face hub or its local cache. It is fetched when the task is made,
 at the revision that mteb pins. If the hub does not answer, only the cache is used. Otherwise the
-libraries would retry for half a minute for each data set before they look there.
+libraries would retry for half a minute for each data set before they look there. With `folder` it
+comes from a folder on this machine, see `folder_data`.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import os
 import statistics
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bothways.errors import InputError, MissingExtra, SourceError  # noqa: F401 - MissingExtra is raised by load_mteb
 from bothways.evaluation.inputs.named_data import data_fingerprint
+from bothways.evaluation.mteb.folder_data import load_folder
 from bothways.evaluation.mteb.instructions import PromptStyle
 from bothways.evaluation.mteb.library import load_mteb, mteb_version, quiet_datasets
 from bothways.evaluation.mteb.task import MtebTask
@@ -60,6 +63,7 @@ class HubTask(MtebTask):
         subsets: Sequence[str] | None = None,
         splits: Sequence[str] | None = None,
         cache: str | os.PathLike[str] | None = None,
+        folder: str | os.PathLike[str] | None = None,
         name: str | None = None,
     ) -> None:
         """Find the task and fetch its data.
@@ -72,18 +76,27 @@ class HubTask(MtebTask):
             splits: splits to run. If None, run "test" as the leaderboards do, or all splits of a
                 task without one.
             cache: folder of results, see `MtebTask`. For example, mteb's own, ~/.cache/mteb.
+            folder: folder of the data, see `folder_data`. If None, the hub.
             name: name of the task in results. If None, `mteb:NAME`.
 
         Raises:
-            InputError: if mteb does not have the task, subset or split, or if the task is not about
-                text alone.
-            SourceError: if the data is neither in the cache nor available from the hub.
+            InputError: if mteb does not have the task, subset or split, if the task is not about
+                text alone, or if the folder's data is not the task's.
+            SourceError: if the data is neither in the cache nor available from the hub, or if there
+                is no such folder.
             MissingExtra: if mteb is not installed.
         """
         task = find_task(task_name, subsets, splits)
-        for part in _leaves(task):
-            _load(part)
-        data = [[part.metadata.name, dict(part.metadata.dataset)] for part in _leaves(task)]
+        if folder is None:
+            for part in _leaves(task):
+                _load(part)
+            data = [[part.metadata.name, dict(part.metadata.dataset)] for part in _leaves(task)]
+        elif cache is not None:
+            raise InputError(
+                f"mteb:{task_name}: cache belongs to data from the hub; leave it out, or leave folder out"
+            )
+        else:
+            data = [[task_name, load_folder(task, Path(folder).expanduser())]]
         chosen = data_fingerprint([data, list(task.hf_subsets), list(task.eval_splits)])
         super().__init__(
             task, name=name or f"mteb:{task_name}", fingerprint=chosen, prompts=prompts, cache=cache
@@ -98,6 +111,7 @@ class HubTask(MtebTask):
         subsets: tuple[str, ...] | None = None,
         splits: tuple[str, ...] | None = None,
         cache: str | None = None,
+        folder: str | None = None,
     ) -> Task:
         """Make the task from `mteb:TASK`, or LLM2Vec's 15 tasks from `mteb:subset15`.
 
@@ -110,13 +124,20 @@ class HubTask(MtebTask):
             subsets: see `HubTask`. A suite has fixed subsets.
             splits: see `HubTask`. A suite has fixed splits.
             cache: see `HubTask`.
+            folder: see `HubTask`. A suite of several tasks does not have one.
 
         Raises:
-            InputError: if there are subsets or splits for a suite, and see `HubTask`.
+            InputError: if there are subsets, splits or a folder for a suite, and see `HubTask`.
         """
         name = require_argument(argument, "mteb")
         if name not in _SUITES:
-            return cls(name, prompts=prompts, subsets=subsets, splits=splits, cache=cache)
+            return cls(
+                name, prompts=prompts, subsets=subsets, splits=splits, cache=cache, folder=folder
+            )
+        if folder is not None:
+            raise InputError(
+                f"mteb:{name} has the data of several tasks; name them one by one with folder=DIR, or leave folder out"
+            )
         if subsets or splits:
             raise InputError(
                 f"mteb:{name} has fixed subsets and splits; leave them out, or name the tasks one by one"

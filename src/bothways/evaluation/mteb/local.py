@@ -17,6 +17,7 @@ from typing import Any
 
 from bothways.errors import InputError, MissingExtra  # noqa: F401 - MissingExtra is raised by load_mteb
 from bothways.evaluation.inputs.labeled_sets import class_numbers
+from bothways.evaluation.mteb.folder_data import retrieval_split
 from bothways.evaluation.mteb.instructions import PromptStyle
 from bothways.evaluation.mteb.library import load_mteb
 from bothways.evaluation.mteb.task import MtebTask
@@ -184,13 +185,7 @@ def _sts(task: STS, instruction: str | None) -> Any:
 
 
 def _retrieval(task: Retrieval, instruction: str | None) -> Any:
-    data = task.collection
-    split = {
-        "corpus": _dataset({"id": list(data.corpus), "text": list(data.corpus.values())}),
-        "queries": _dataset({"id": list(data.queries), "text": list(data.queries.values())}),
-        "relevant_docs": {query: dict(grades) for query, grades in data.qrels.items()},
-        "top_ranked": None,
-    }
+    split = retrieval_split(task.collection)
     return _made(
         "AbsTaskRetrieval", task, "Retrieval", "ndcg_at_10", {"default": {"test": split}}, instruction,
         ignore_identical_ids=task.ignore_identical_ids, task_specific_scores=_unrounded,

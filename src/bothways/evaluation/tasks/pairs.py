@@ -8,6 +8,9 @@ between two different scores, never outside all of them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import numpy as np
 
 from bothways.data.columns import ANSWERS, DUPLICATE, find_column, find_pair, text_in
@@ -27,6 +30,49 @@ from bothways.evaluation.task import RunOptions, Score, Task
 from bothways.search.vectors import AnyEncoder, encode_texts
 from bothways.similarity import pair_scores
 from bothways.similarity_names import SIMILARITIES
+
+
+class LabeledPairs(NamedTuple):
+    """N pairs of texts.
+
+    Attributes:
+        first: N texts.
+        second: N texts.
+        labels: N numbers, 1 for pairs that mean the same and 0 for the others.
+    """
+
+    first: list[str]
+    second: list[str]
+    labels: list[int]
+
+    @property
+    def texts(self) -> list[tuple[str, str]]:
+        """Return both texts of each pair."""
+        return list(zip(self.first, self.second))
+
+
+def read_labeled_pairs(source: str, split: str, columns: Mapping[str, str | None]) -> LabeledPairs:
+    """Read a file, or one split of a folder.
+
+    Args:
+        source: the file or folder.
+        split: the split of a folder.
+        columns: names of the columns "first", "second" and "label". None finds a column by its
+            usual names. For example, `{"first": "a", "second": "b", "label": None}`.
+
+    Raises:
+        InputError: if a column is missing, a value is not a text, or a label is neither 0 nor 1.
+        SourceError: if the file does not exist.
+    """
+    table = open_split(source, split)
+    where, row = table.first()
+    one, two = find_pair(where, row, asked=(columns["first"], columns["second"]))
+    label = find_column(where, row, (*ANSWERS, *DUPLICATE), asked=columns["label"], option="label")
+    rows = list(table.rows())
+    firsts, seconds = (
+        [text_in(at, row, name, surrogates="refuse") for at, row in rows] for name in (one, two)
+    )
+    return LabeledPairs(firsts, seconds, [zero_or_one(at, row, label) for at, row in rows])
 
 
 class PairClassification(Task):
@@ -95,21 +141,9 @@ class PairClassification(Task):
             prompt: see `PairClassification`.
         """
         source = require_argument(argument, "pairs")
-        table = open_split(source, split)
-        where, row = table.first()
-        one, two = find_pair(where, row, asked=(first, second))
-        label = find_column(where, row, (*ANSWERS, *DUPLICATE), asked=label, option="label")
-        rows = list(table.rows())
-        firsts, seconds = (
-            [text_in(at, row, name, surrogates="refuse") for at, row in rows] for name in (one, two)
-        )
-        return cls(
-            firsts,
-            seconds,
-            [zero_or_one(at, row, label) for at, row in rows],
-            prompt=prompt,
-            name=f"pairs:{source}",
-        )
+        columns = {"first": first, "second": second, "label": label}
+        pairs = read_labeled_pairs(source, split, columns)
+        return cls(*pairs, prompt=prompt, name=f"pairs:{source}")
 
     def run(self, encoder: AnyEncoder, options: RunOptions) -> Score:
         """Encode each distinct text once and score. See `Task.run`."""

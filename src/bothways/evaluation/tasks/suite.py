@@ -7,9 +7,10 @@ looked for before anything runs, and one line names everything that is missing.
     sts7               STS12 to STS16, STS-B and SICK, as SimCSE averages them (arXiv 2104.08821)
     nanobeir           the 13 sets of 50 queries that sentence-transformers and mteb call NanoBEIR
     beir15             BEIR's 15 public sets (arXiv 2104.08663). MS MARCO is scored on its dev split
-    mteb-eng-v2        MTEB(eng, v2), 41 tasks (arXiv 2502.13595), from the hub alone
-    sentevaltransfer   MR, CR, SUBJ, MPQA, SST2 and TREC with SentEval's folds, from a folder alone.
-                       SentEval's MRPC trains on pairs of vectors, which no task here does
+    mteb-eng-v2        MTEB(eng, v2), 41 tasks (arXiv 2502.13595). From a folder they are mteb's own
+                       tasks too, see `bothways.evaluation.mteb.folder_data`
+    sentevaltransfer   MR, CR, SUBJ, MPQA, SST2, TREC and MRPC with SentEval's folds, from a folder
+                       alone
 """
 
 from __future__ import annotations
@@ -43,20 +44,27 @@ class Member:
         local: specification over a local path, for example "sts:{path}". None if it has no local
             form.
         hub: its name in mteb. None if it only comes from a folder.
+        subset: the part of the task in mteb, for example "en". None for all.
     """
 
     name: str
     folders: tuple[str, ...] = ()
     local: str | None = None
     hub: str | None = None
+    subset: str | None = None
 
 
 def _sts(name: str, *folders: str, hub: str | None = None) -> Member:
     return Member(name, folders, "sts:{path}", hub or name)
 
 
-def _retrieval(name: str, *folders: str, split: str = "") -> Member:
-    return Member(name, (*folders, name), f"retrieval:{{path}}{split}", name)
+def _retrieval(name: str, *folders: str, split: str = "test", same_ids: bool = False) -> Member:
+    """Return a member of BEIR; `same_ids` if some queries are documents, which mteb leaves out."""
+    chosen = {"split=dev": split == "dev", "ignore_identical_ids=true": same_ids}
+    options = "&".join(option for option, wanted in chosen.items() if wanted)
+    return Member(
+        name, (*folders, name), f"retrieval:{{path}}{'?' if options else ''}{options}", name
+    )
 
 
 def _transfer(name: str, *, folds: bool) -> Member:
@@ -64,12 +72,57 @@ def _transfer(name: str, *, folds: bool) -> Member:
     return Member(name, (name,), f"classification:{{path}}{options}")
 
 
-def _mteb_eng() -> tuple[Member, ...]:
-    from bothways.evaluation.mteb.library import load_mteb
+def _mteb(name: str, repository: str, subset: str | None = None) -> Member:
+    """Return a task of mteb, with data from the hub or a copy of its repository there."""
+    part = "" if subset is None else f"&subsets={subset}"
+    return Member(name, (repository, name), f"mteb:{name}?folder={{path}}{part}", name, subset)
 
-    tasks = load_mteb().get_benchmark("MTEB(eng, v2)").tasks
-    return tuple(Member(str(task.metadata.name), hub=str(task.metadata.name)) for task in tasks)
 
+# MTEB(eng, v2) in mteb's order: task, its repository in the hub's organization "mteb", and the
+# English part if it has several
+_MTEB_ENG_V2: tuple[tuple[str, ...], ...] = (
+    ("ArguAna", "arguana"),
+    ("ArXivHierarchicalClusteringP2P", "arxiv-clustering-p2p"),
+    ("ArXivHierarchicalClusteringS2S", "arxiv-clustering-s2s"),
+    ("AskUbuntuDupQuestions", "AskUbuntuDupQuestions"),
+    ("BIOSSES", "biosses-sts"),
+    ("Banking77Classification", "banking77"),
+    ("BiorxivClusteringP2P.v2", "biorxiv-clustering-p2p"),
+    ("CQADupstackGamingRetrieval", "cqadupstack-gaming"),
+    ("CQADupstackUnixRetrieval", "cqadupstack-unix"),
+    ("ClimateFEVERHardNegatives", "ClimateFEVER_test_top_250_only_w_correct-v2"),
+    ("FEVERHardNegatives", "FEVER_test_top_250_only_w_correct-v2"),
+    ("FiQA2018", "fiqa"),
+    ("HotpotQAHardNegatives", "HotpotQA_test_top_250_only_w_correct-v2"),
+    ("ImdbClassification", "imdb"),
+    ("MTOPDomainClassification", "MTOPDomainClassification", "en"),
+    ("MassiveIntentClassification", "amazon_massive_intent", "en"),
+    ("MassiveScenarioClassification", "amazon_massive_scenario", "en"),
+    ("MedrxivClusteringP2P.v2", "medrxiv-clustering-p2p"),
+    ("MedrxivClusteringS2S.v2", "medrxiv-clustering-s2s"),
+    ("MindSmallReranking", "MindSmallReranking"),
+    ("SCIDOCS", "scidocs"),
+    ("SICK-R", "sickr-sts"),
+    ("STS12", "sts12-sts"),
+    ("STS13", "sts13-sts"),
+    ("STS14", "sts14-sts"),
+    ("STS15", "sts15-sts"),
+    ("STSBenchmark", "stsbenchmark-sts"),
+    ("SprintDuplicateQuestions", "sprintduplicatequestions-pairclassification"),
+    ("StackExchangeClustering.v2", "stackexchange-clustering"),
+    ("StackExchangeClusteringP2P.v2", "stackexchange-clustering-p2p"),
+    ("TRECCOVID", "trec-covid"),
+    ("Touche2020Retrieval.v3", "webis-touche2020-v3"),
+    ("ToxicConversationsClassification", "toxic_conversations_50k"),
+    ("TweetSentimentExtractionClassification", "tweet_sentiment_extraction"),
+    ("TwentyNewsgroupsClustering.v2", "twentynewsgroups-clustering"),
+    ("TwitterSemEval2015", "twittersemeval2015-pairclassification"),
+    ("TwitterURLCorpus", "twitterurlcorpus-pairclassification"),
+    ("SummEvalSummarization.v2", "summeval"),
+    ("AmazonCounterfactualClassification", "amazon_counterfactual", "en"),
+    ("STS17", "sts17-crosslingual-sts", "en-en"),
+    ("STS22.v2", "sts22-crosslingual-sts", "en"),
+)
 
 _NANO = (
     "ArguAna", "ClimateFever", "DBPedia", "FEVER", "FiQA2018", "HotpotQA", "MSMARCO", "NFCorpus", "NQ", "Quora",
@@ -96,22 +149,23 @@ SUITES: dict[str, Callable[[], tuple[Member, ...]]] = {
         _retrieval("NFCorpus"),
         _retrieval("NQ"),
         _retrieval("HotpotQA"),
-        _retrieval("FiQA2018", "fiqa"),
-        _retrieval("ArguAna"),
+        _retrieval("FiQA2018", "fiqa", same_ids=True),
+        _retrieval("ArguAna", same_ids=True),
         _retrieval("Touche2020", "webis-touche2020"),
         _retrieval("CQADupstackRetrieval", "cqadupstack"),
-        _retrieval("QuoraRetrieval", "quora"),
+        _retrieval("QuoraRetrieval", "quora", same_ids=True),
         _retrieval("DBPedia", "dbpedia-entity"),
         _retrieval("SCIDOCS"),
-        _retrieval("FEVER"),
+        _retrieval("FEVER", same_ids=True),
         _retrieval("ClimateFEVER", "climate-fever"),
         _retrieval("SciFact"),
-        _retrieval("MSMARCO", split="?split=dev"),
+        _retrieval("MSMARCO", split="dev", same_ids=True),
     ),
-    "mteb-eng-v2": _mteb_eng,
+    "mteb-eng-v2": lambda: tuple(_mteb(*each) for each in _MTEB_ENG_V2),
     "sentevaltransfer": lambda: (
         *(_transfer(name, folds=True) for name in ("MR", "CR", "SUBJ", "MPQA")),
         *(_transfer(name, folds=False) for name in ("SST2", "TREC")),
+        Member("MRPC", ("MRPC",), "trained-pairs:{path}"),
     ),
 }
 
@@ -156,7 +210,8 @@ class NamedSuite(Task):
             folder: folder that holds one folder (or file) for each task. If None, the hub.
             missing: "skip" leaves out tasks without data, and the mean is over the others. Damaged
                 data is always refused.
-            prompts: whose task instructions to use, from the hub alone. See `mteb:TASK`.
+            prompts: whose task instructions to use, for mteb's own tasks alone: from the hub, or in
+                mteb-eng-v2. See `mteb:TASK`.
             cache: folder of results in mteb's layout, from the hub alone.
 
         Raises:
@@ -167,9 +222,11 @@ class NamedSuite(Task):
         if name not in SUITES:
             raise InputError(f"suite:{name} does not exist; there are {', '.join(SUITES)}")
         members = SUITES[name]()
-        if folder is not None and (prompts or cache):
+        own = folder is not None and not (members[0].local or "").startswith("mteb:")
+        if folder is not None and (cache or (prompts and own)):
             raise InputError(
-                f"suite:{name}: prompts and cache belong to data from the hub; leave them out, or leave folder out"
+                f"suite:{name}: {'prompts and cache belong' if own else 'cache belongs'} to data from the hub; "
+                "leave them out, or leave folder out"
             )
         hub = {"prompts": prompts, "cache": cache}
         options = "&".join(f"{key}={value}" for key, value in hub.items() if value is not None)
@@ -220,14 +277,19 @@ def _specification(member: Member, folder: str | None, options: str) -> str:
     if folder is None:
         if member.hub is None:
             raise _Absent("only from a folder")
+        if member.subset is not None:
+            options = f"subsets={member.subset}{'&' if options else ''}{options}"
         return f"mteb:{member.hub}{'?' if options else ''}{options}"
     if member.local is None:
         raise _Absent("only from the hub")
     wanted = {name.lower() for name in member.folders}
     root = Path(folder).expanduser()
     for path in sorted(root.iterdir()) if root.is_dir() else ():
-        if path.name.lower().split(".")[0] in wanted:
-            return member.local.format(path=path)
+        # a name such as Touche2020Retrieval.v3, or one with the ending of a file
+        if not wanted.isdisjoint((path.name.lower(), path.name.lower().split(".")[0])):
+            found = member.local.format(path=path)
+            more = options and member.local.startswith("mteb:")
+            return f"{found}&{options}" if more else found
     raise _Absent(f"no {member.folders[0].lower()}/")
 
 

@@ -100,9 +100,14 @@ def test_transfer_sets_have_sentevals_folds(tmp_path):
         rows = [{"text": f"{SENTENCES[n % len(SENTENCES)]} {n}", "label": n % 2} for n in range(24)]
         for split in ("train", "test"):
             (folder / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    labeled = [{"sentence1": f"a {n}", "sentence2": f"b {n}", "label": n % 2} for n in range(24)]
+    for split in ("train", "test"):
+        (tmp_path / "mrpc").mkdir(exist_ok=True)
+        (tmp_path / "mrpc" / f"{split}.jsonl").write_text("\n".join(map(json.dumps, labeled)))
     task = make_task(f"suite:sentevaltransfer?folder={tmp_path}")
     folds = {name: part.settings.get("folds") for name, part in task.parts.items()}
-    assert folds == {"MR": 10, "CR": 10, "SUBJ": 10, "MPQA": 10, "SST2": None, "TREC": None}
+    assert folds == {"MR": 10, "CR": 10, "SUBJ": 10, "MPQA": 10, "SST2": None, "TREC": None, "MRPC": 10}
+    assert task.settings["MRPC"]["task"] == "trained-pairs"
 
 
 def test_members_are_those_of_mteb():
@@ -110,8 +115,49 @@ def test_members_are_those_of_mteb():
     for name, theirs in (("nanobeir", "NanoBEIR"), ("beir15", "BEIR"), ("mteb-eng-v2", "MTEB(eng, v2)")):
         tasks = {task.metadata.name for task in mteb.get_benchmark(theirs).tasks}
         assert {member.hub for member in SUITES[name]()} == tasks, name
+    theirs = [
+        (task.metadata.name, task.metadata.dataset["path"], list(task.hf_subsets), list(task.eval_splits))
+        for task in mteb.get_benchmark("MTEB(eng, v2)").tasks
+    ]
+    ours = [
+        (member.hub, f"mteb/{member.folders[0]}", [member.subset or "default"], ["test"]) for member in SUITES["mteb-eng-v2"]()
+    ]
+    assert ours == theirs
+    for member in SUITES["beir15"]():
+        same = mteb.get_task(member.hub).ignore_identical_ids
+        assert ("ignore_identical_ids=true" in str(member.local)) == bool(same), member.name
     # mteb lists no superseded task, but has it
     assert all(mteb.get_task(member.hub).metadata.name == member.hub for member in SUITES["sts7"]())
+
+
+def test_the_stored_list_needs_no_mteb(tmp_path):
+    """What lies in no folder is named, before mteb is asked for anything."""
+    members = SUITES["mteb-eng-v2"]()
+    assert len({member.name for member in members}) == 41
+    with pytest.raises(InputError) as error:
+        make_task(f"suite:mteb-eng-v2?folder={tmp_path}")
+    told = str(error.value)
+    assert told.startswith("suite:mteb-eng-v2: 41 of 41 tasks have no data: ArguAna (no arguana/); ") and "\n" not in told
+    assert all(member.name in told for member in members)
+
+
+def test_mtebs_own_tasks_run_on_folders_of_ones_own(tmp_path):
+    pytest.importorskip("mteb")
+    for number, name in enumerate(("sts12-sts", "STS13", "sts17-crosslingual-sts"), 1):
+        pairs(tmp_path / name, number)
+    configs = "configs:\n- config_name: en-en\n  data_files:\n  - split: test\n    path: test.jsonl\n"
+    (tmp_path / "sts17-crosslingual-sts" / "README.md").write_text(f"---\n{configs}---\n")
+    task = make_task(f"suite:mteb-eng-v2?folder={tmp_path}&missing=skip&prompts=e5")
+    assert list(task.parts) == ["STS12", "STS13", "STS17"]
+    assert task.settings["STS17"]["subsets"] == ["en-en"] and task.settings["STS12"]["prompts"] == "e5"
+    task = make_task(f"suite:mteb-eng-v2?folder={tmp_path}&missing=skip")
+    found = evaluate(Letters(), task)[task.name]
+    for member, name in (("STS12", "sts12-sts"), ("STS17", "sts17-crosslingual-sts")):
+        alone = make_task(f"sts:{tmp_path / name}/test.jsonl")
+        assert found[member] == pytest.approx(evaluate(Letters(), [alone])[alone.name]["spearman"], abs=1e-6)
+    (tmp_path / "sts12-sts" / "test.jsonl").write_text('{"a": 1}\n')
+    with pytest.raises(InputError, match=r"some cannot be read: STS12 \(.*lacks the column 'sentence1'"):
+        make_task(f"suite:mteb-eng-v2?folder={tmp_path}&missing=skip")
 
 
 def test_without_network_and_cache_all_sets_are_named(monkeypatch):
@@ -136,6 +182,7 @@ def test_without_network_and_cache_all_sets_are_named(monkeypatch):
         ("suite:mteb", "suite:mteb does not exist; there are sts7, nanobeir"),
         ("suite", "write suite:NAME"),
         ("suite:sts7?folder=a&prompts=e5", "prompts and cache belong to data from the hub"),
+        ("suite:mteb-eng-v2?folder=a&cache=b", "cache belongs to data from the hub"),
         ("suite:sentevaltransfer", r"MR \(only from a folder\)"),
         ("suite:sts7?missing=drop", "missing"),
     ],
