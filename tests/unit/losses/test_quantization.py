@@ -7,6 +7,8 @@ import pytest
 import torch
 from sentence_transformers.util import quantize_embeddings
 
+from bothways.losses.contrastive import ContrastiveOptions, Rows, contrastive_loss
+from bothways.losses.matryoshka import Matryoshka
 from bothways.losses.quantization import straight_through
 from bothways.objectives.supervised import SupervisedConfig
 from unit.objectives.small_encoder import make_encoder
@@ -40,6 +42,41 @@ def test_the_gradient_is_that_of_the_unrounded_vectors(precision):
     (ours,) = torch.autograd.grad((straight_through(given, precision) * weights).sum(), given)
     (theirs,) = torch.autograd.grad((torch.nn.functional.normalize(given, dim=-1) * 4 * weights).sum(), given)
     torch.testing.assert_close(ours, theirs)
+
+
+@pytest.mark.parametrize("precision", ["int8", "binary"])
+def test_each_width_is_learned_with_its_rounded_numbers(precision):
+    """Loops in float64; the gradient of the rounded numbers goes to the vectors of length √D as it is."""
+    given = [
+        part.requires_grad_() for part in torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    ]
+    options = ContrastiveOptions(scale=5.0, matryoshka=Matryoshka((16, 6), (1.0, 0.5)))
+    rows = Rows(*straight_through(torch.cat(given), precision).chunk(2), None, None)
+    ours = contrastive_loss(rows, options).total
+
+    wide = [torch.nn.functional.normalize(each, dim=-1) * 4 for each in given]
+    both = torch.cat(wide).detach()
+    if precision == "binary":
+        rounded = torch.tensor([[1.0 if number > 0 else -1.0 for number in row] for row in both.tolist()], dtype=torch.float64)
+    else:
+        steps = [max(abs(number) for number in column) / 127 for column in both.T.tolist()]
+        rounded = torch.tensor(
+            [[round(x / step) * step for x, step in zip(row, steps)] for row in both.tolist()], dtype=torch.float64
+        )
+    query, positive = (part.clone().requires_grad_() for part in rounded.chunk(2))
+    expected = torch.zeros((), dtype=torch.float64)
+    for width, weight in ((16, 1.0), (6, 0.5)):
+        for i in range(5):
+            cosines = [
+                5.0 * (query[i, :width] @ positive[j, :width]) / (query[i, :width].norm() * positive[j, :width].norm())
+                for j in range(5)
+            ]
+            expected = expected + weight * (torch.stack(cosines).logsumexp(0) - cosines[i])
+    torch.testing.assert_close(ours, expected, rtol=1e-10, atol=1e-10)
+    through = torch.autograd.grad(expected, [query, positive])
+    theirs = torch.autograd.grad(wide, given, through)
+    for mine, other in zip(torch.autograd.grad(ours, given), theirs):
+        torch.testing.assert_close(mine, other, rtol=1e-9, atol=1e-10)
 
 
 def test_the_objective_adds_the_loss_of_rounded_vectors():

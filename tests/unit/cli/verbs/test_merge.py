@@ -38,3 +38,19 @@ def test_the_command(tmp_path, capsys):
     assert (
         "expected numbers with commas" in run("merge", place / "a", place / "b", "--out", tmp_path / "n", "--weights", "a").err
     )
+
+
+def test_slerp_and_a_greedy_soup_by_a_metric(tmp_path, capsys):
+    place, run = family(tmp_path), runner(capsys)
+    done = run("merge", place / "a", place / "b", "--out", tmp_path / "arc", "--method", "slerp", "--t", "0.3")
+    assert done.code == 0 and "proved by the doctor" in done.out, done.err
+    assert bw.load(tmp_path / "arc").provenance["merge"]["method"] == "slerp"
+    rows = [{"sentence1": TEXTS[n], "sentence2": TEXTS[n + 1], "score": n % 5} for n in range(9)]
+    (tmp_path / "dev.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    models = [place / name for name in "abc"]
+    done = run("merge", *models, "--out", tmp_path / "greedy", "--dev", f"sts:{tmp_path / 'dev.jsonl'}")
+    assert done.code == 0 and "proved by the doctor" in done.out, done.err
+    facts = bw.load(tmp_path / "greedy").provenance["merge"]
+    assert facts["method"] == "greedy"
+    assert facts["dev"]["merged"] >= max(facts["dev"]["models"])
+    assert {round(parent["weight"], 6) for parent in facts["parents"]} <= {0.0, round(1 / 3, 6), 0.5, 1.0}
