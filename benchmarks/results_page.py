@@ -7,6 +7,7 @@ write one. A trial with few steps or other material has to name a folder with `-
 from __future__ import annotations
 
 import datetime
+import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,14 +70,15 @@ def page_file(name: str, asked: Path | None, *, trial: bool) -> Path | None:
 def command(script: str, arguments: Sequence[str]) -> str:
     """Write a command without its output folders, and with the names of files in place of absolute paths.
 
-    For example, command("mntp.py", ["--seeds", "0", "--out", "/tmp/x"]) is "benchmarks/mntp.py --seeds 0".
+    For example, command("mntp.py", ["--seeds", "0", "--dev", "/data/dev.jsonl", "--out", "/tmp/x"]) is
+    "benchmarks/mntp.py --seeds 0 --dev dev.jsonl".
     """
     words, skip = [f"benchmarks/{script}"], False
     for word in arguments:
         if skip or word in _OUTPUTS:
             skip = not skip
         elif not word.startswith(tuple(f"{name}=" for name in _OUTPUTS)):
-            words.append(Path(word).name if Path(word).is_absolute() else word)
+            words.append(re.sub(r"(^|[:=])/(?!/)(?:[^/]+/)*", r"\1", word))
     return shlex.join(words)
 
 

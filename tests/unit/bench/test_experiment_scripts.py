@@ -6,6 +6,7 @@ import importlib
 import itertools
 import json
 import math
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -91,6 +92,29 @@ def test_figures_are_kept_for_the_same_question_only(scripts: dict[str, ModuleTy
     assert kept(file, {"steps": 3}, lambda: {"x": 3})["x"] == 3
 
 
+def test_a_page_names_its_command_without_the_places_of_a_machine(scripts: dict[str, ModuleType], tmp_path: Path) -> None:
+    command = scripts["results_page"].command
+    words = [
+        "--out",
+        "/tmp/a",
+        "--task",
+        "retrieval:/data/b/scifact?x=1",
+        "/models/c",
+        "--dev=/d/e.jsonl",
+        "--results=/f",
+        "--rows",
+        "a, b",
+    ]
+    assert command("x.py", words) == "benchmarks/x.py --task 'retrieval:scifact?x=1' c --dev=e.jsonl --rows 'a, b'"
+    page = scripts["results_page"].Page(tmp_path / "p.md", "Title", "About.", "benchmarks/x.py")
+    page.write([["| a |", "|---|", "| 1 |"], []], {"row": {0: {}, 2: {}}})
+    assert (
+        (tmp_path / "p.md")
+        .read_text()
+        .startswith("# Title\n\nAbout.\n\n| a |\n|---|\n| 1 |\n\n`benchmarks/x.py`\n\nSeeds 0, 2. ")
+    )
+
+
 # --- mntp -------------------------------------------------------------------------------
 
 
@@ -133,6 +157,12 @@ def test_mntp_trains_measures_and_reuses(
     assert "not started, beyond --tokens: longer, 1e-3, seed 0" in capsys.readouterr().out
     assert {file: file.stat().st_mtime_ns for file in out.rglob("model.safetensors")} == before
     assert json.loads((out / "steps-1" / "dev.json").read_text()) == found
+    # a call for one row keeps the others in the table, and writes the page that it is asked for
+    scripts["mntp"].main([*words, "--rows", rows[0], "--results", str(tmp_path / "pages")])
+    assert json.loads((out / "steps-1" / "dev.json").read_text()) == found
+    page = (tmp_path / "pages" / "mntp.md").read_text()
+    assert "3.3M, 2e-4 − none, 2e-4" in page and "Machine: " in page and "Seed 0. " in page
+    assert "`benchmarks/mntp.py --base llama --texts texts.txt " in page and str(tmp_path) not in page
 
 
 # --- supervised -------------------------------------------------------------------------
@@ -183,7 +213,7 @@ def test_every_recipe_of_the_ladder_and_the_directions_is_whole(
 def test_the_ladder_trains_over_both_adapted_bases(
     scripts: dict[str, ModuleType], small: list[str], base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = ["BOS, bidirectional", "adapted, bidirectional", "adapted, causal"]
+    rows = ["adapted, bidirectional", "adapted, causal"]
     words = ["ladder", *small, "--base", str(base), "--rows", *rows]
     scripts["supervised"].main([*words, "--plan"])
     assert "adapted, causal, seed 0: causal-lm, ladder-4-causal" in capsys.readouterr().out
@@ -193,7 +223,10 @@ def test_the_ladder_trains_over_both_adapted_bases(
     assert set(found) == set(rows)
     columns = {"STS-B dev", "retrieval (stdlib dev nDCG@10)", "mean cosine", "tokens"}
     assert all(columns <= runs["0"].keys() for runs in found.values())
-    assert found[rows[1]]["0"]["tokens"] > found[rows[0]]["0"]["tokens"]
+    for row, names in zip(rows, (("mntp", "ladder-4-bidirectional"), ("causal-lm", "ladder-4-causal"))):
+        stages = [json.loads((out / f"{name}-seed0" / "bothways.json").read_text())["stages"] for name in names]
+        own = [stage for each, count in zip(stages, (1, 2)) for stage in each[-count:]]
+        assert found[row]["0"]["tokens"] == sum(stage["tokens"] for stage in own)
     provenance = json.loads((out / "ladder-4-bidirectional-seed0" / "bothways.json").read_text())
     assert provenance["base_adapter"].endswith("mntp-seed0/adapters/1-mntp")
     assert "adapted, bidirectional − adapted, causal" in (out / "ladder.md").read_text()
@@ -237,14 +270,24 @@ def test_precision_encodes_once_and_prints_every_row(
     assert [row["bytes"] for row in found.values()] == [128, 32, 4, 4, 4]
     direct = bw.evaluate(bw.load(tmp_path / "mine"), [make_task(f"{task}?precision=binary&rescore=30&name=t")])["t"]["ndcg@10"]
     assert math.isclose(found["binary, best 30 K scored again"]["nDCG@10"], 100 * direct)
+    # a second seed of the same model is in one row with the first, and nothing is encoded again
+    shutil.copytree(tmp_path / "mine", tmp_path / "mine-seed1")
+    words = [str(tmp_path / "mine"), str(tmp_path / "mine-seed1"), "--task", task, "--rescore", "30"]
+    scripts["precision"].main([*words, "--out", str(tmp_path / "out"), "--results", str(tmp_path / "pages")])
+    assert calls == [24, 24, 24, 24]
+    page = (tmp_path / "pages" / "precision.md").read_text()
+    assert "| mine | int8 | 0, 1 |" in page and "± 0.00" in page
     assert "| int8 |" in (tmp_path / "out" / "mine.md").read_text()
 
 
 # --- attention_pattern ------------------------------------------------------------------
 
 
-def test_patterns_are_trained_and_read_along_the_way(scripts: dict[str, ModuleType], base: Path, tmp_path: Path) -> None:
+def test_patterns_are_trained_and_read_along_the_way(
+    scripts: dict[str, ModuleType], base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The base has 512 positions, and its rows are stretched to 1,024 tokens."""
+    monkeypatch.setattr(scripts["attention_pattern"], "WINDOWS", 2)
     text = tmp_path / "book.txt"
     text.write_text(" ".join(SENTENCES * 40), encoding="utf-8")
     words = ["--base", str(base), "--text", str(text), "--held-out", str(text), "--out", str(tmp_path / "out")]
@@ -254,6 +297,9 @@ def test_patterns_are_trained_and_read_along_the_way(scripts: dict[str, ModuleTy
     assert all({"step 2", "tokens"} <= runs["0"].keys() for runs in found.values())
     # the same model before training, and other gradients
     assert found["heads"]["0"]["step 2"] != found["full"]["0"]["step 2"]
+    # figures of other seeds and rows stay in the table
+    scripts["attention_pattern"].main([*words, "--rows", "heads", "--steps", "2", "--every", "2"])
+    assert json.loads((tmp_path / "out" / "table.json").read_text()) == found
     written = (tmp_path / "out" / "heads-2-seed0" / "recipe.yaml").read_text()
     assert "shift: heads" in written
     assert "full − heads" in (tmp_path / "out" / "table.md").read_text()
