@@ -105,6 +105,9 @@ def _lacking(task: Any) -> Iterator[str]:
         parts = {"default": parts}
     trained = getattr(task, "train_split", None)
     wanted = [*task.eval_splits, *([trained] if trained else [])]
+    for subset in task.hf_subsets:
+        if subset not in parts:
+            yield f"the part {subset!r}"
     for subset, splits in parts.items():
         where = "" if subset == "default" else f" of {subset}"
         for split in wanted:

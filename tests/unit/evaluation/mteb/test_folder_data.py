@@ -98,9 +98,10 @@ def test_retrieval_takes_a_beir_folder_and_leaves_out_what_mteb_leaves_out(tmp_p
             SourceError,
             "no such folder; copy the data with: hf download mteb/sts12-sts --repo-type",
         ),
-        ("mteb:STS12?folder={}", InputError, "cannot be read as mteb's STS12"),
+        ("mteb:STS12?folder={}/empty", InputError, "cannot be read as mteb's STS12"),
         ("mteb:STS12?folder={}/wrong", InputError, "lacks the column 'sentence1' in the split 'test' of mteb's STS12"),
         ("mteb:STS17?folder={}/wrong&subsets=en-en", InputError, "cannot be read as mteb's STS17"),
+        ("mteb:STS17?folder={}/korean&subsets=en-en", InputError, "korean: lacks the part 'en-en' of mteb's STS17"),
         ("mteb:ArguAna?folder={}/wrong", InputError, "wrong"),
         ("mteb:STS12?folder={}&cache=c", InputError, "cache belongs to data from the hub"),
         ("mteb:CQADupstackRetrieval?folder={}/wrong", InputError, "joins CQADupstackAndroidRetrieval, "),
@@ -108,6 +109,8 @@ def test_retrieval_takes_a_beir_folder_and_leaves_out_what_mteb_leaves_out(tmp_p
     ],
 )
 def test_other_data_is_one_line(tmp_path: Path, spec: str, kind: type[Exception], message: str) -> None:
+    (tmp_path / "empty").mkdir()
+    lines(tmp_path / "korean" / "test.jsonl", [{**row, "lang": "ko-ko"} for row in scored(4)])
     lines(tmp_path / "wrong" / "test.jsonl", [{"a": "x", "score": 1}, {"a": "y", "score": 2}])
     with pytest.raises(kind) as error:
         make_task(spec.format(tmp_path))

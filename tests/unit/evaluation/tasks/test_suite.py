@@ -145,14 +145,17 @@ def test_mtebs_own_tasks_run_on_folders_of_ones_own(tmp_path):
     pytest.importorskip("mteb")
     for number, name in enumerate(("sts12-sts", "STS13", "sts17-crosslingual-sts"), 1):
         pairs(tmp_path / name, number)
-    configs = "configs:\n- config_name: en-en\n  data_files:\n  - split: test\n    path: test.jsonl\n"
-    (tmp_path / "sts17-crosslingual-sts" / "README.md").write_text(f"---\n{configs}---\n")
+    file = tmp_path / "sts17-crosslingual-sts" / "test.jsonl"
+    rows = [{**json.loads(line), "lang": "en-en"} for line in file.read_text().splitlines()]
+    others = [{**row, "sentence1": "other", "score": 5 - row["score"], "lang": "ko-ko"} for row in rows]
+    file.write_text("\n".join(map(json.dumps, [*others, *rows])))
     task = make_task(f"suite:mteb-eng-v2?folder={tmp_path}&missing=skip&prompts=e5")
     assert list(task.parts) == ["STS12", "STS13", "STS17"]
     assert task.settings["STS17"]["subsets"] == ["en-en"] and task.settings["STS12"]["prompts"] == "e5"
     task = make_task(f"suite:mteb-eng-v2?folder={tmp_path}&missing=skip")
     found = evaluate(Letters(), task)[task.name]
-    for member, name in (("STS12", "sts12-sts"), ("STS17", "sts17-crosslingual-sts")):
+    pairs(tmp_path / "alone", 3)
+    for member, name in (("STS12", "sts12-sts"), ("STS17", "alone")):
         alone = make_task(f"sts:{tmp_path / name}/test.jsonl")
         assert found[member] == pytest.approx(evaluate(Letters(), [alone])[alone.name]["spearman"], abs=1e-6)
     (tmp_path / "sts12-sts" / "test.jsonl").write_text('{"a": 1}\n')
