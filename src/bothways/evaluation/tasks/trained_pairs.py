@@ -24,7 +24,7 @@ from bothways.evaluation.inputs.contradictions import (
     say_two_labels,
     unordered,
 )
-from bothways.evaluation.inputs.labeled import require_scikit_learn
+from bothways.evaluation.inputs.labeled_sets import require_scikit_learn
 from bothways.evaluation.inputs.named_data import data_fingerprint
 from bothways.evaluation.item_scores import value_items
 from bothways.evaluation.registry import require_argument
