@@ -2,10 +2,9 @@
 `unit/search/…/test_topk.py`.
 
 So a reader who changes a module finds its tests. Modules with tests under another name are listed
-in untested_names.txt, which may only become shorter. And a name has one meaning, with the exceptions
-below: a public class or type is defined once, a file name occurs once, and a function that others
-import by its bare name is the only one of that name. Functions that are called through their module,
-for example `head_modules.read`, may share a name.
+in untested_names.txt, which may only become shorter. A module without behavior of its own (tables,
+plain dataclasses, protocols) needs none: the tests of its readers show whether its values are right.
+And a public class or type has one meaning: its name is defined once, with the exceptions below.
 """
 
 from __future__ import annotations
@@ -96,11 +95,20 @@ def missing(source: Path, unit: Path) -> set[str]:
     found = set()
     for path in source.rglob("*.py"):
         package = path.relative_to(source).parts[0] if path.parent != source else ""
-        if path.name.startswith("__") or len(path.read_text(encoding="utf-8").splitlines()) <= SMALL:
+        text = path.read_text(encoding="utf-8")
+        if path.name.startswith("__") or len(text.splitlines()) <= SMALL:
             continue
-        if not any((unit / package).rglob(f"test_{path.stem}.py")):
+        if not any((unit / package).rglob(f"test_{path.stem}.py")) and behaves(text):
             found.add(f"{package}/{path.stem}")
     return found
+
+
+def behaves(text: str) -> bool:
+    """Return whether any function of a module does something: it has more than a docstring or `...`."""
+    functions = (node for node in ast.walk(ast.parse(text)) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)))
+    return any(
+        not (isinstance(line, ast.Expr) and isinstance(line.value, ast.Constant)) for node in functions for line in node.body
+    )
 
 
 def listed() -> set[str]:
@@ -114,10 +122,15 @@ def test_no_other_module_without_tests_of_its_name() -> None:
 def test_the_search_finds_a_module_without_tests(tmp_path: Path) -> None:
     for file, lines in (("part/large.py", SMALL + 1), ("part/small.py", SMALL), ("part/in/tested.py", 200), ("alone.py", 200)):
         (tmp_path / "src" / file).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "src" / file).write_text("pass\n" * lines)
+        (tmp_path / "src" / file).write_text("def f(): return 1\n" * lines)
     (tmp_path / "unit/part/out").mkdir(parents=True)
     (tmp_path / "unit/part/out/test_tested.py").write_text("")
     assert missing(tmp_path / "src", tmp_path / "unit") == {"part/large", "/alone"}
+
+
+def test_tables_and_protocols_need_no_tests_of_their_name() -> None:
+    assert not behaves('ONE = {1: 2}\nclass A:\n    b: int = 3\n    def c(self) -> int:\n        """Return it."""\n        ...')
+    assert behaves("class A:\n    def b(self) -> int:\n        return 1") and behaves("async def a(): pass")
 
 
 def doubles(source: Path) -> dict[str, list[str]]:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import yaml
 
 from bothways.ablation import ablate as run_module
+from bothways.ablation.grid import Cell
+from bothways.ablation.table import AblationTable, Measured, tabulate
 from bothways.evaluation.results import Results
+from bothways.pooling import PoolingConfig
 from tiny import SENTENCES, tiny_llama
 from unit.training.material import mntp, simcse
 
@@ -87,3 +91,25 @@ def plan(world: World, **changes: Any) -> dict[str, Any]:
 def scores(out: Path) -> dict[str, dict[str, float]]:
     """Main scores by task of each results file."""
     return {path.name: Results.load(path).main for path in sorted((out / "results").glob("*.json"))}
+
+
+TASKS = [SimpleNamespace(name="sts:data/one.jsonl", main="spearman", higher_is_better=True, fingerprint="")]
+
+
+def cell(row: str, pooling: str, seed: int | None = None, trained: bool = False) -> Cell:
+    """A row under a pooling. With a seed it is trained."""
+    direction = "causal" if row.startswith("uni") else "bidirectional"
+    made: Any = SimpleNamespace(label=row, direction=direction, stages=("stage",) if "+" in row else ())
+    chosen = PoolingConfig(mode=pooling)
+    node: Any = None if seed is None else SimpleNamespace(name=row)
+    return Cell(made, chosen, chosen if trained else None, seed, node)
+
+
+def measured(row: str, pooling: str, *scores: float, seed: int | None = None, tasks: list[Any] = TASKS) -> Measured:
+    """Main scores of a cell, task by task."""
+    return Measured(cell(row, pooling, seed), {task.name: score for task, score in zip(tasks, scores)}, 1.0, "file")
+
+
+def table(*found: Measured, tasks: list[Any] = TASKS) -> AblationTable:
+    """The table of these cells."""
+    return tabulate("base", {}, tasks, found, ())

@@ -79,51 +79,6 @@ def test_the_table_is_the_results_files(world: World, whole: Path) -> None:
     assert parse(Plan, written["plan"], where="table.json") == parse(Plan, plan(world), where="plan")
 
 
-def test_scores_are_those_of_the_encoder_alone(world: World, whole: Path) -> None:
-    """An independent way to two of the numbers: convert or load by hand, evaluate by hand."""
-    hand = bw.convert(world.base, direction="causal", pooling="last", dtype="float32")
-    assert scores(whole)["uni-last-float32.json"] == bw.evaluate(hand, world.tasks).main
-    folder = whole / "bidirectional-last-mntp-simcse-seed0"
-    assert (
-        scores(whole)["bi+mntp+simcse-last-seed0-float32.json"]
-        == bw.evaluate(bw.load(folder, dtype="float32"), world.tasks).main
-    )
-
-
-def test_other_poolings_for_the_same_weights(world: World, copy: Path, monkeypatch) -> None:
-    trained = count_trainings(monkeypatch)
-    table = bw.ablate(plan(world, poolings=["mean"], eval_poolings=["max"]), copy)
-    assert trained == []
-    encoder = bw.load(copy / "bidirectional-mean-mntp-simcse-seed0", dtype="float32")
-    by_hand = bw.evaluate(encoder, world.tasks).main
-    from bothways.pooling import Pooling
-
-    encoder.pooling = Pooling("max")
-    under_max = bw.evaluate(encoder, world.tasks).main
-    found = scores(copy)
-    assert found["bi+mntp+simcse-mean-seed0-float32.json"] == by_hand
-    assert found["bi+mntp+simcse-mean-as-max-seed0-float32.json"] == under_max
-    assert "max (trained: mean)" in {line.under for line in table.lines}
-
-
-def test_untrained_rows_have_the_recipes_prompts(world: World, tmp_path: Path) -> None:
-    """They are what the first stage of the other rows starts from, so that rows differ in what they
-    are named for.
-    """
-    recipe = world.write_recipe("prompted.yaml", prompts={"default": "Find: "}, default_prompt="default", max_length=64)
-    found = bw.ablate(world.plan("uni", recipe=recipe), tmp_path / "out").lines[0].scores
-    hand = bw.convert(
-        world.base,
-        direction="causal",
-        dtype="float32",
-        max_length=64,
-        prompts={"default": "Find: "},
-        default_prompt="default",
-    )
-    assert found == {name: [score] for name, score in bw.evaluate(hand, world.tasks[0]).main.items()}
-    assert found != bw.ablate(world.plan("uni"), tmp_path / "other").lines[0].scores
-
-
 def test_several_seeds(world: World, tmp_path: Path) -> None:
     table = bw.ablate(world.plan("uni", "bi+simcse", seeds=[0, 1, 2]), tmp_path / "out")
     uni, simcse = table.lines
@@ -190,48 +145,6 @@ def test_a_stopped_ablation_continues_to_the_same_table(
     assert trained[2:] == ["bidirectional-mean-mntp-simcse-seed0", "bidirectional-last-mntp-simcse-seed0"]
     assert steps[0] == (5 if how == "signal" else 3)  # after the step of the signal; or from the checkpoint of step 3
     assert scores(out) == scores(whole)
-
-
-def test_measuring_continues_task_by_task(world: World, copy: Path, monkeypatch) -> None:
-    file = copy / "results" / "bi-mean-float32.json"
-    whole = Results.load(file)
-    kept = Results({world.tasks[0]: whole.records[world.tasks[0]]}, whole.provenance)
-    kept.save(file)
-    ran: list[str] = []
-    plain = bw.evaluate
-    assert plain is measure_module.evaluate
-    from bothways.evaluation.tasks.sts import STS
-
-    run = STS.run
-    monkeypatch.setattr(STS, "run", lambda self, *given: (ran.append(self.name), run(self, *given))[1])
-    bw.ablate(plan(world), copy)
-    assert ran == [world.tasks[1]]
-    assert Results.load(file).main == whole.main
-
-
-def test_a_dry_run_writes_nothing_and_tells_everything(world: World, copy: Path, tmp_path: Path) -> None:
-    before = snapshot(world.folder), snapshot(copy)
-    nothing = tmp_path / "nothing"
-    forecast = bw.ablate(plan(world), nothing, dry_run=True)
-    assert not nothing.exists()
-    assert not list(tmp_path.glob(".nothing*"))
-    assert [(each.name, each.action) for each in forecast.trainings] == [
-        ("bidirectional-mean-mntp-seed0", "train"),
-        ("bidirectional-mean-mntp-simcse-seed0", "train"),
-        ("bidirectional-last-mntp-simcse-seed0", "train"),
-    ]
-    assert all(each.seconds > 0 for each in forecast.trainings)
-    assert sum(len(each.tasks) for each in forecast.measurings) == 2 * len(ROWS) * len(POOLINGS)
-    assert all(task in forecast.lines()[-1] for task in world.tasks)  # whose time nothing tells yet
-    # with results in the folder the time of a measurement is known, and what is finished is not
-    # counted
-    forecast = bw.ablate(plan(world, seeds=[0, 1]), copy, dry_run=True)
-    assert [each.action for each in forecast.trainings] == ["reuse"] * 3 + ["train"] * 3
-    left = [each for each in forecast.measurings if each.tasks]
-    assert {each.name for each in left} == {f"{row}-{p}-seed1" for row in ROWS[2:] for p in POOLINGS}
-    assert all(each.seconds > 0 and not each.unknown for each in left)
-    assert forecast.seconds == pytest.approx(sum(each.seconds for each in (*forecast.trainings, *left)))  # type: ignore[misc]
-    assert before == (snapshot(world.folder), snapshot(copy))
 
 
 def test_one_ablation_per_folder(world: World, tmp_path: Path) -> None:

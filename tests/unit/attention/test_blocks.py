@@ -5,9 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from bothways.attention import blocks, kernel
-from bothways.attention.blocked import fused_rectangle
-from bothways.attention.explicit import attend_rectangle
+from bothways.attention import kernel
 from bothways.attention.plan import AttentionPlan
 from bothways.attention.shifted import ShiftedGroups
 from bothways.errors import InputError
@@ -134,17 +132,6 @@ def test_bfloat16_errs_no_more_than_plain_attention(direction):
     assert 0 < ours <= 1.25 * plain
 
 
-def test_the_fused_rectangle_of_cuda_equals_the_written_one():
-    """It needs no CUDA to be right: torch's fused attention under a mask runs here too."""
-    generator = torch.Generator().manual_seed(0)
-    q, k, v = (torch.randn(3, n, h, WIDTH, generator=generator, dtype=torch.float64) for n, h in ((4, 6), (11, 2), (11, 2)))
-    seen = torch.rand(3, 4, 11, generator=generator) < 0.5
-    seen[..., 0] = True
-    bias = torch.zeros(seen.shape, dtype=torch.float64).masked_fill(~seen, float("-inf"))[:, None, None]
-    written = attend_rectangle(q, k, v, 0.3, bias, 0.0, None, None)
-    torch.testing.assert_close(fused_rectangle(q, k, v, seen, 0.3, 0.0), written, atol=1e-12, rtol=0)
-
-
 def test_dropout_falls_on_text_and_blocks_and_follows_the_seed():
     plan = AttentionPlan((60,) * 30, "bidirectional", blocks=((10, 10),) * 30)
     q, v = torch.zeros(plan.total, 2, WIDTH), torch.ones(plan.total, 2, WIDTH)
@@ -158,36 +145,6 @@ def test_dropout_falls_on_text_and_blocks_and_follows_the_seed():
         # 300 · 2 rows or more of 40 weights or more each: the mean's standard error is at most
         # 0.0043
         assert abs(float(of.mean()) - 1.0) < 0.02 and float(of.var()) > 0.005
-
-
-def test_most_of_the_work_is_plain(monkeypatch):
-    """The body runs as plain segments; only the tails' rows are written out, none of them against a
-    whole row of texts.
-    """
-    plan = AttentionPlan((400, 400), "causal", blocks=((19, 18), (19, 18)))
-    assert (plan.body.lengths, plan.tails) == ((382, 382), (18, 18))
-    assert AttentionPlan((400,), blocks=((19, 18),)).body.lengths == (363,)
-    shapes = []
-    from bothways.attention import blocked
-
-    original = blocked.attend_rectangle
-    monkeypatch.setattr(
-        blocked, "attend_rectangle", lambda q, k, *rest: shapes.append((q.shape[:2], k.shape[:2])) or original(q, k, *rest)
-    )
-    kernel.execute(*tensors(800, 4, 2, torch.float32), plan)
-    assert shapes == [((2, 18), (2, 400))]
-
-
-def test_rows_unfolded_for_padded_families_hold_each_block_behind_its_text():
-    lengths, sizes = (7, 3, 5), ((2, 1), (), (2,))
-    unfolded = blocks.unfold(lengths, sizes, torch.device("cpu"))
-    assert unfolded.lengths == (6, 5, 3, 5)
-    assert unfolded.source.tolist() == [0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 6, 7, 8, 9, 10, 11, 12, 13, 14]
-    assert torch.equal(unfolded.source[unfolded.place], torch.arange(15))
-    plan = AttentionPlan(lengths, "causal", blocks=sizes)
-    made = tensors(15, 4, 2)
-    plain = kernel.execute(*(t[unfolded.source] for t in made), AttentionPlan(unfolded.lengths, "causal"))
-    torch.testing.assert_close(kernel.execute(*made, plan), plain[unfolded.place], atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from torch import nn
-from transformers import AutoConfig, AutoModel, PretrainedConfig
+from transformers import AutoConfig, AutoModel
 
 from bothways.attention.direction import ORIGINAL, direction_of, set_direction
 from bothways.attention.text_config import UNBOUNDED, windowed_layers
@@ -25,14 +25,6 @@ def test_config_and_layers_say_bidirectional_and_causal_again():
     assert direction_of(model) == "causal"
     assert all(m.is_causal for m in model.modules() if hasattr(m, "is_causal"))
     assert model.config.to_dict() == {**before, "is_causal": True}
-
-
-def test_only_layers_that_are_named_so_have_a_window():
-    kinds = ["full_attention", "chunked_attention", "sliding_attention", "linear_attention"]
-    assert windowed_layers(PretrainedConfig(layer_types=kinds, sliding_window=8)) == {1: 8, 2: 8}
-    assert windowed_layers(PretrainedConfig(num_hidden_layers=3, sliding_window=8)) == {0: 8, 1: 8, 2: 8}
-    assert windowed_layers(PretrainedConfig(num_hidden_layers=3, sliding_window=8, use_sliding_window=False)) == {}
-    assert windowed_layers(PretrainedConfig(layer_types=kinds, sliding_window=UNBOUNDED)) == {}
 
 
 def test_gemma4_gets_the_word_it_declares():
@@ -101,13 +93,6 @@ def test_kept_windows_are_reported():
     assert report.kept_windows == dict.fromkeys(range(4), zoo.WINDOW) and not report.lifted_windows
     assert any("kept" in note for note in report.notes)
     assert json.loads(json.dumps(report.as_dict()))["kept_windows"] == {str(i): zoo.WINDOW for i in range(4)}
-
-
-@pytest.mark.parametrize(("family", "eager"), [("stablelm", True), ("nemotron", True), ("llama", False), ("gemma2", False)])
-def test_families_that_turn_causal_elsewhere_are_found(family, eager):
-    report = set_direction(zoo.build(family), "bidirectional")
-    assert report.needs_eager is eager
-    assert any("eager" in note for note in report.notes) is eager
 
 
 def test_encoder_only_backbones_have_nothing_to_switch():

@@ -23,17 +23,6 @@ def column(path, name="text"):
 TEXTS = ["one", "two\u2028still two", "three\x85\x0cstill three", "  four ", "x" * 300_000]
 
 
-def as_parquet(folder, name, rows):
-    pa = pytest.importorskip("pyarrow")
-    import pyarrow.parquet as pq
-
-    path = folder / name.removesuffix(".gz")
-    pq.write_table(pa.Table.from_pylist(rows), path)
-    if name.endswith(".gz"):
-        path = write(folder, name, path.read_bytes())
-    return path
-
-
 CONTENT = {
     "a.txt": "\n".join(TEXTS),
     "a.jsonl": "\n".join(json.dumps({"text": text}, ensure_ascii=False) for text in TEXTS),
@@ -58,27 +47,6 @@ def test_every_format_gives_the_same_texts(tmp_path, name, suffix, ending, mark)
     assert column(path) == TEXTS
 
 
-@pytest.mark.parametrize("name", ["a.parquet", "a.parquet.gz", "A.PARQUET"])
-def test_parquet_gives_the_same_texts(tmp_path, name):
-    rows = [{"text": text, "n": i} for i, text in enumerate(TEXTS * 700)]  # several batches
-    path = as_parquet(tmp_path, name, rows)
-    assert list(iter_rows(path)) == list(enumerate(rows, start=1))
-    assert list(iter_rows(path, keep=lambda names: names[1:])) == [(i, {"n": i - 1}) for i in range(1, len(rows) + 1)]
-
-
-@pytest.mark.parametrize("error", [InputError("no such column"), SourceError("no access")])
-def test_parquet_lets_our_errors_through(tmp_path, error):
-    """SourceError is an OSError, which a damaged file raises too; it must not be reported as
-    damage.
-    """
-
-    def refuse(names):
-        raise error
-
-    with pytest.raises(type(error), match=str(error)):
-        list(iter_rows(as_parquet(tmp_path, "a.parquet", [{"text": "a"}]), keep=refuse))
-
-
 def test_row_numbers_are_file_lines(tmp_path):
     """Blank lines and quoted line breaks count, as in an editor."""
     assert list(iter_rows(write(tmp_path, "a.txt", "\n \none\n\ntwo"))) == [(3, {"text": "one"}), (5, {"text": "two"})]
@@ -88,23 +56,6 @@ def test_row_numbers_are_file_lines(tmp_path):
         (5, {"text": 'c "d"\r\ne', "n": "2"}),
         (7, {"text": "f", "n": "3"}),
     ]
-
-
-def test_tsv_quotes_are_characters(tmp_path):
-    """A lone quote must not swallow the rows after it, as it does under CSV rules."""
-    path = write(tmp_path, "a.tsv", 'text\tn\n"Alien\t1\n5" disk\t2\n')
-    assert column(path) == ['"Alien', '5" disk']
-
-
-def test_csv_with_nul(tmp_path):
-    """NUL is a character like others, or (Python 3.10's csv module) a clear error; never a shorter
-    text.
-    """
-    path = write(tmp_path, "a.csv", "text\na\0b\n")
-    try:
-        assert column(path) == ["a\0b"]
-    except InputError as error:
-        assert "row 2" in str(error)
 
 
 BROKEN = {
@@ -140,19 +91,6 @@ def test_broken_files_name_file_and_row(tmp_path, name):
         list(iter_rows(path))
     message = str(caught.value)
     assert message.startswith(str(path)) and where in message and "\n" not in message
-
-
-@pytest.mark.parametrize("name", ["a.txt.gz", "a.csv.gz", "a.jsonl.gz"])
-def test_cut_gzip(tmp_path, name):
-    """A download cut short is an error, not a shorter corpus."""
-    content = CONTENT[name.removesuffix(".gz")].encode()
-    path = tmp_path / name
-    path.write_bytes(gzip.compress(content)[:-12])
-    with pytest.raises(InputError, match="broken gzip"):
-        list(iter_rows(path))
-    path.write_bytes(content)
-    with pytest.raises(InputError, match="broken gzip"):
-        list(iter_rows(path))
 
 
 def test_wrong_names(tmp_path):

@@ -9,15 +9,11 @@ import json
 import numpy as np
 import pytest
 
-import bothways
 from bothways.errors import InputError, SourceError
-from bothways.evaluation.devmetric import dev_metric
 from bothways.evaluation.evaluate import evaluate
 from bothways.evaluation.inputs.beir_collection import Collection
 from bothways.evaluation.measures.geometry import alignment, uniformity
-from bothways.evaluation.results import Results
 from bothways.evaluation.tasks.retrieval import Retrieval
-from bothways.evaluation.tasks.sts import STS
 from bothways.search.bm25_ranker import BM25
 
 PAIRS = [
@@ -50,24 +46,6 @@ def pairs(tmp_path):
 def collection():
     corpus = {"d1": "a cat sat on a mat", "d2": "stock prices rose", "d3": "bird song"}
     return Collection({"q": "cat on mat", "r": "prices"}, corpus, {"q": {"d1": 1}, "r": {"d2": 1}})
-
-
-def test_results_are_a_mapping_that_survives_the_disk(pairs, collection, tmp_path):
-    tasks = [f"sts:{pairs}", f"geometry:{pairs}", Retrieval(collection, name="toy")]
-    results = bothways.evaluate(Letters(), tasks, seed=3)
-    assert list(results) == [f"sts:{pairs}", f"geometry:{pairs}", "toy"]
-    assert results.main["toy"] == results["toy"]["ndcg@10"] == 1.0
-    assert results.main[f"sts:{pairs}"] == results[f"sts:{pairs}"]["spearman"] > 0.5
-    model = results.provenance["model"]
-    assert len(model.pop("fingerprint")) == 64
-    assert model == {"class": "Letters", "name": "letters", "direction": "bidirectional"}
-    assert results.provenance["seed"] == 3
-    assert results.provenance["versions"]["numpy"] == np.__version__
-    assert all(len(record.data) == 64 and record.seconds >= 0 for record in results.records.values())
-
-    results.save(tmp_path / "out" / "results.json")
-    assert Results.load(tmp_path / "out" / "results.json") == results
-    assert [path.name for path in (tmp_path / "out").iterdir()] == ["results.json"]
 
 
 def test_same_seed_same_numbers_and_the_seed_reaches_the_random_pairs(pairs):
@@ -133,44 +111,3 @@ def test_wrong_tasks_fail_before_the_first_text_is_encoded(pairs, tmp_path):
     ]:
         with pytest.raises(error, match=message):
             evaluate(Untouched(), tasks)
-
-
-def test_broken_results_files_are_refused(tmp_path):
-    path = tmp_path / "results.json"
-    ours = '{"format": "bothways-results-1", '
-    half = (
-        f'{ours}"tasks": {{"a": {{"kind": "sts"}}}}}}',
-        f'{ours}"tasks": {{}}}}',
-        f'{ours}"tasks": {{}}, "provenance": null}}',
-    )
-    record = {"kind": "sts", "main": "a", "metrics": {"a": 1}, "details": {}, "data": "0", "seconds": 1}
-    for field, value in (("details", None), ("options", []), ("data", None), ("seconds", "1"), ("metrics", {"a": 1, "b": "x"})):
-        half += (f'{ours}"provenance": {{}}, "tasks": {{"a": {json.dumps({**record, field: value})}}}}}',)
-    for content in ("{", "[]", '{"format": "other"}', *half):
-        path.write_text(content)
-        with pytest.raises(InputError, match=r"results\.json"):
-            Results.load(path)
-    with pytest.raises(InputError, match="no such file"):
-        Results.load(tmp_path / "none.json")
-
-
-def test_dev_metric_reads_once_and_returns_the_main_score(pairs):
-    metric = dev_metric(f"sts:{pairs}")
-    expected = evaluate(Letters(), STS(pairs)).main[f"sts:{pairs}"]
-    pairs.unlink()
-    assert metric(Letters()) == metric(Letters()) == expected
-    assert metric.name == f"sts:{pairs}/spearman"
-
-
-def test_dev_metric_refuses_what_cannot_rank(pairs):
-    with pytest.raises(InputError, match="uniformity describes an encoder"):
-        dev_metric(f"geometry:{pairs}")
-
-
-def test_stdlib_task_runs_on_this_python():
-    pytest.importorskip("bm25s", reason="bm25s is not installed (pip install 'bothways[eval]')")
-    results = evaluate(BM25(), "stdlib")
-    assert results.records["stdlib"].kind == "stdlib"
-    # names and descriptions share words: a lexical ranker that found less would be broken, and one
-    # that found all would be leaking
-    assert 0.2 < results.main["stdlib"] < 0.98

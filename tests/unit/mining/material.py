@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 from bothways.data.labeled.example import Example
+from bothways.mining import mine
 
 Function = Callable[[list[str]], np.ndarray]
 
@@ -92,3 +94,16 @@ def collection(rows: int = 40, texts: int = 150) -> tuple[list[Example], list[st
         )
     corpus += [text.upper() + "!" for text in corpus[:20]] + ["", "  "]
     return examples, corpus
+
+
+def fan(texts: list[str]) -> np.ndarray:
+    """Texts that end in a number have that cosine with those that do not."""
+    numbers = [float(text.split()[-1]) if text[-1].isdigit() else 1.0 for text in texts]
+    return np.array([[number, np.sqrt(1 - number * number)] for number in numbers])
+
+
+def mined(examples: Sequence[Example], corpus: Sequence[str], **options: Any) -> list[tuple[str, ...]]:
+    """The negatives of each row by the cosines of `fan`."""
+    return [
+        row.negatives for row in mine(examples, corpus, method="dense", encoder=fan, **{"negatives": 1, **options}).examples
+    ]

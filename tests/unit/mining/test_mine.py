@@ -16,7 +16,7 @@ from bothways.mining import mine
 from bothways.search import dense, vector_shards
 from bothways.search.bm25 import Bm25Index, tokenize
 from bothways.similarity import similarity_of
-from unit.mining.material import collection, cosines, key, naive, scattered, signs
+from unit.mining.material import collection, cosines, fan, key, naive, scattered, signs
 
 mine_file = __import__("bothways.mining.mine", fromlist=["mine"])
 
@@ -128,23 +128,6 @@ def test_bm25_equals_the_loop_over_all_pairs() -> None:
     assert mine(examples, texts, negatives=3).examples == mine(examples, texts, negatives=3).examples
 
 
-@pytest.mark.parametrize("method", ["bm25", "dense"])
-def test_random_texts_fill_up_and_are_never_answers_nor_over_a_limit(method) -> None:
-    examples, corpus = collection()
-    encoder = None if method == "bm25" else scattered
-    found = mine(examples, corpus, method=method, encoder=encoder, negatives=9, window=(2, 10), max_score=0.4, fill="random")
-    bare = mine(examples, corpus, method=method, encoder=encoder, negatives=9, window=(2, 10), max_score=0.4, fill="none")
-    assert found.statistics.counts.filled > 0
-    answers: dict[str, set[str]] = {}
-    for row in examples:
-        answers.setdefault(key(row.query), set()).update(map(key, row.positives))
-    for row, short in zip(found.examples, bare.examples):
-        assert row.negatives[: len(short.negatives)] == short.negatives
-        assert len({key(text) for text in row.negatives}) == len(row.negatives)
-        assert answers[key(row.query)].isdisjoint(map(key, row.negatives))
-        assert method == "bm25" or max(row.negative_scores, default=0) < 0.4
-
-
 def test_hybrid_fuses_ranks_and_scores_by_cosine() -> None:
     examples, corpus = collection()
     plain = {"perc": None, "negatives": 12, "window": (1, 12)}
@@ -184,123 +167,12 @@ def test_block_sizes_and_backend_change_nothing(monkeypatch: pytest.MonkeyPatch)
     assert mine(examples, corpus, **run, backend="faiss").examples == whole.examples
 
 
-@pytest.mark.parametrize("method", ["bm25", "dense", "hybrid"])
-def test_no_answer_copy_query_or_label_mate_is_ever_a_negative(method: str) -> None:
-    examples, corpus = collection()
-    found = mine(
-        examples, corpus, method=method, encoder=None if method == "bm25" else signs, perc=None, negatives=150, window=(1, 400)
-    )
-    total = 0
-    for row in found.examples:
-        answers = {key(text) for other in examples if key(other.query) == key(row.query) for text in other.positives}
-        mates = [other for other in examples if row.label and other.label == row.label]
-        answers |= {key(text) for other in mates for text in (other.query, *other.positives)} | {key(row.query)}
-        negatives = [key(text) for text in row.negatives]
-        assert not answers & set(negatives)
-        assert len(set(negatives)) == len(negatives)
-        total += len(negatives)
-    assert total > 1000
-    counts = found.statistics.counts.filtered
-    assert {"a known answer, or a copy", "the query itself, or a copy", "of the same label"} <= counts.keys()
-    free = mine(examples, corpus, method=method, encoder=None if method == "bm25" else signs, perc=None, same_label=False)
-    assert "of the same label" not in free.statistics.counts.filtered
-
-
-def fan(texts: list[str]) -> np.ndarray:
-    """Texts that end in a number have that cosine with those that do not."""
-    numbers = [float(text.split()[-1]) if text[-1].isdigit() else 1.0 for text in texts]
-    return np.array([[number, np.sqrt(1 - number * number)] for number in numbers])
-
-
-def mined(examples, corpus, **options) -> list[tuple[str, ...]]:
-    return [
-        row.negatives for row in mine(examples, corpus, method="dense", encoder=fan, **{"negatives": 1, **options}).examples
-    ]
-
-
-def test_a_score_of_exactly_the_share_is_too_high() -> None:
-    row = [Example("q", ("p 0.8",))]
-    assert mined(row, ["a 0.76"]) == [()]  # 0.95 of 0.8
-    assert mined(row, ["a 0.7599"]) == [("a 0.7599",)]
-    assert mined(row, ["a 0.76"], perc=0.951) == [("a 0.76",)]
-    assert mined(row, ["a 0.76"], perc=None, relative_margin=0.05) == [()]
-    assert mined(row, ["a 0.76"], perc=None, relative_margin=0.049) == [("a 0.76",)]
-    assert mined(row, ["a 0.7"], margin=0.1) == [()]
-    assert mined(row, ["a 0.6999"], margin=0.1) == [("a 0.6999",)]
-    assert mined(row, ["a 0.5"], max_score=0.5) == [()]
-    assert mined(row, ["a 0.4999"], max_score=0.5) == [("a 0.4999",)]
-
-
-def test_below_zero_the_share_still_lies_under_the_answer() -> None:
-    row = [Example("q", ("p -0.4",))]
-    assert mined(row, ["a -0.41"]) == [()]  # the limit is -0.42, not -0.38
-    assert mined(row, ["a -0.43"]) == [("a -0.43",)]
-
-
-def test_the_lowest_of_all_answers_sets_the_limit() -> None:
-    rows = [Example("q", ("p 0.9", "p 0.6")), Example("other", ("p 0.9",)), Example("Other.", ("p 0.5",), task="another")]
-    corpus = ["a 0.7", "a 0.56", "a 0.46"]
-    assert mined(rows[:1], corpus, negatives=3) == [("a 0.56", "a 0.46")]
-    assert mined(rows[1:2], corpus, negatives=3) == [("a 0.7", "a 0.56", "a 0.46")]
-    # the same query with another answer, in other spelling and another task
-    assert mined(rows[1:], corpus, negatives=3) == [("a 0.46",), ("a 0.46",)]
-
-
-def test_window_counts_from_one_and_without_answers() -> None:
-    corpus = ["p 0.99", *[f"a 0.{number}" for number in range(90, 80, -1)], "q"]
-    row = [Example("q", ("p 0.99",))]
-    every = [text for text in corpus if text.startswith("a")]
-    assert mined(row, corpus, negatives=10, window=(1, 10)) == [tuple(every)]
-    assert mined(row, corpus, negatives=3, window=(2, 4)) == [tuple(every[1:4])]
-    assert mined(row, corpus, negatives=1, window=(10, 10)) == [(every[9],)]
-    assert mined(row, corpus, negatives=1, window=(11, 11)) == [()]
-
-
-def test_random_sampling_is_seeded_even_and_in_rank_order() -> None:
-    examples, corpus = collection()
-    run = {"method": "dense", "encoder": scattered, "perc": None, "window": (1, 30), "negatives": 6, "sampling": "random"}
-    one, again, other = (mine(examples, corpus, **run, seed=seed) for seed in (1, 1, 2))
-    assert one.examples == again.examples
-    assert one.examples != other.examples
-    assert all(list(row.negative_scores) == sorted(row.negative_scores, reverse=True) for row in one.examples)
-    ranked = mine(examples, corpus, **{**run, "sampling": "top", "negatives": 30}).examples
-    ranks = [all_.negatives.index(text) for row, all_ in zip(one.examples, ranked) for text in row.negatives]
-    assert abs(np.mean(ranks) - 14.5) < 2.3  # 240 draws from 0..29: four standard errors
-
-
-def test_tasks_are_mined_among_their_own_documents() -> None:
-    rows = [Example(f"{task}'s q{n}", (f"{task} {n}",), task=task) for task in ("one", "two") for n in range(5)]
-    found = mine(rows, method="dense", encoder=scattered, perc=None, negatives=9)
-    assert all({text.split()[0] for text in row.negatives} == {row.task} for row in found.examples)
-    assert [len(row.negatives) for row in found.examples] == [4] * 10
-    shared = mine(rows, [row.positives[0] for row in rows], method="dense", encoder=scattered, perc=None, negatives=9)
-    assert [len(row.negatives) for row in shared.examples] == [9] * 10
-
-
 def test_existing_negatives_are_part_of_the_corpus_and_replaced() -> None:
     rows = [Example("q", ("p 0.9",), ("n 0.5", "n 0.2"), (1.0,), (0.5, 0.1)), Example("r", ("s 0.9",))]
     found = mine(rows, method="dense", encoder=fan, negatives=2, perc=0.6)
     assert [row.negatives for row in found.examples] == [("n 0.5", "n 0.2")] * 2
     assert found.examples[0].negative_scores == (0.5, 0.2)
     assert found.examples[0].positive_scores == pytest.approx((0.9,))
-
-
-def test_prompts_come_before_queries_and_documents() -> None:
-    asked: list[str] = []
-
-    def encode(texts: list[str]) -> np.ndarray:
-        asked.extend(texts)
-        return scattered(texts)
-
-    rows = [Example("q", ("a",), query_prompt="Q: "), Example("r", ("b",), query_prompt="R: ", document_prompt="D: ")]
-    found = mine(rows, ["a", "b", "c"], method="dense", encoder=encode, perc=None)
-    assert set(asked) == {"Q: q", "R: r", "a", "b", "c", "D: a", "D: b", "D: c"}
-    assert found.examples[1].negative_scores == pytest.approx(
-        sorted(cosines(scattered, "R: r", ["D: a", "D: c"]), reverse=True), abs=1e-6
-    )
-    asked.clear()
-    mine(rows, ["a", "b"], method="dense", encoder=encode, perc=None, query_prompt="X ", document_prompt="")
-    assert set(asked) == {"X q", "X r", "a", "b"}
 
 
 def test_rules_evaluation_texts_and_empty_rows() -> None:
@@ -317,24 +189,6 @@ def test_rules_evaluation_texts_and_empty_rows() -> None:
     assert summary["rows"] == {"all": 2, "full": 1, "short": 0, "without_negatives": 1}
     assert summary["without_negatives"]["mostly_because"] == {"scored too near to the positive (share)": 1}
     assert [row.query for row in mine(rows, corpus, **run, empty="drop").examples] == ["q"]
-
-
-def test_every_document_of_the_window_is_accounted_for() -> None:
-    examples, corpus = collection()
-    found = mine(examples, corpus, method="dense", encoder=scattered, window=(3, 25), negatives=5, sample=100)
-    statistics = found.statistics
-    before = sum(statistics.counts.filtered[name] for name in ("a known answer, or a copy", "the query itself, or a copy"))
-    ranked = sum(statistics.counts.filtered.values()) - before - statistics.counts.filtered["of the same label"]
-    assert ranked + statistics.counts.spare + statistics.negatives == 25 * len(examples)
-    assert len(found.samples) == len(examples)
-    for sample, row in zip(found.samples, found.examples):
-        assert tuple(seen.text for seen in sample.negatives) == row.negatives
-        assert all(seen.rank >= 3 and not seen.reason for seen in sample.negatives)
-        assert all(seen.reason for seen in sample.filtered)
-    assert [sample.row for sample in mine(examples, corpus, sample=3).samples] == sorted(
-        sample.row for sample in mine(examples, corpus, sample=3).samples
-    )
-    assert all("\n" not in line for line in statistics.lines())
 
 
 @pytest.mark.parametrize(

@@ -10,21 +10,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from tokenizers import Tokenizer, models, normalizers
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaModel, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM
 
 import bothways as bw
 from bothways.backbone.adapter.new_tokens import add_tokens, special_ids
 from bothways.backbone.loading.sources import load_pretrained
 from bothways.data.text.passages import Passage
 from bothways.encoder.batch import TokenRow, pack
-from bothways.encoder.encoder import Encoder, EncoderOptions
-from bothways.encoder.questions import Questions
 from bothways.errors import InputError
-from bothways.objectives import llara_rows
 from bothways.objectives.llara import LlaraConfig
 from bothways.objectives.objective import StepOutput
-from bothways.pooling import Pooling
 from bothways.recipes.llara import FORMS
 from tiny import SENTENCES, tiny_llama
 
@@ -185,13 +180,6 @@ def test_the_first_token_of_a_row_is_not_a_label(tmp_path):
     assert torch.equal(batch.targets, batch.tokens.input_ids[batch.places + 1])
 
 
-def test_rows_do_not_depend_on_how_many_are_tokenized_together(base, monkeypatch):
-    encoder, objective = made(base)
-    rows = objective.prepare(PASSAGES, encoder)
-    monkeypatch.setattr(llara_rows, "TOGETHER", 2)
-    assert objective.prepare(PASSAGES, encoder) == rows
-
-
 def test_states_equal_the_mask_drawn_by_hand(base):
     encoder, objective = made(base)
     batch = batch_of(objective, encoder.eval())
@@ -305,48 +293,6 @@ def test_a_text_may_spell_a_new_token(base, full, direction):
     assert not torch.isin(batch.targets, hidden).any() and not torch.isin(batch.words, hidden).any() and len(batch.targets) > 5
     result = objective.step(encoder, batch, scale=1.0, backward=lambda loss: loss.backward() if full else None, seed=0)
     assert torch.isfinite(result.loss_sum)
-
-
-def test_documents_are_cut_to_rows_that_fit(base):
-    encoder, objective = made(base, max_length=128)
-    documents = [" ".join(SENTENCES[:4]) * 3, SENTENCES[0]]
-    rows = objective.prepare(documents, encoder)
-    assert len(rows) > 4 and max(len(row.ids) for row in rows) <= 128
-    # half of a row at least is text, or cutting would not be needed
-    assert sum(len(row.ids) for row in rows) / len(rows) > 110
-    one, two = objective.questions.sizes
-    texts = [encoder.tokenizer.decode(row.ids[row.begin : len(row.ids) - one - two]).strip() for row in rows]
-    joined = "".join("".join(texts).split())
-    assert joined in "".join(documents[0].split()), "passages follow each other; the last one is nobody's input"
-    hidden = special_ids(encoder.tokenizer)
-    assert not any(set(bag) & hidden for row in rows for bag in row.bags)
-
-
-def test_suffix_lengths_of_a_llama_2_tokenizer():
-    """19 and 18 tokens, the numbers that the released code has by heart."""
-    pieces = ['▁"', '▁",', "▁summar", "ize", "▁predict", "▁the", "▁above", "▁following", "▁passage"]
-    pieces += ["▁within", "▁eight", "▁words", ":", "▁"]
-    vocabulary = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0), *((piece, -1.0) for piece in pieces)]
-    vocabulary += [(chr(code), -20.0) for code in range(33, 127) if chr(code) not in pieces]
-    raw = Tokenizer(models.Unigram(vocabulary, unk_id=0))
-    raw.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=raw, bos_token="<s>", eos_token="</s>", unk_token="<unk>", pad_token="</s>"
-    )
-    form = FORMS["code"]
-
-    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1}
-    model = LlamaModel(LlamaConfig(vocab_size=len(tokenizer), **sizes))
-    add_tokens(model, tokenizer, form.new_tokens)
-    encoder = Encoder(
-        model, tokenizer, Pooling("last_tokens"), direction="causal", options=EncoderOptions(prompts=dict(form.prompts))
-    )
-    questions = Questions.of(encoder)
-    assert questions.sizes == (19, 18)
-    assert [tokenizer.convert_ids_to_tokens(block[:11]) for block in questions.blocks] == [
-        ['▁",', "▁summar", "ize", "▁the", "▁above", "▁passage", "▁within", "▁eight", "▁words", ":", "▁"],
-        ['▁",', "▁predict", "▁the", "▁following", "▁passage", "▁within", "▁eight", "▁words", ":", "▁", "<s9>"],
-    ]
 
 
 @pytest.mark.parametrize(

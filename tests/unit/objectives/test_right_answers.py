@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from bothways.data.labeled.example import Example
-from bothways.data.labeled.right_answers import RightAnswers, document_id, query_id
 from bothways.errors import InputError
 from bothways.objectives.supervised import SupervisedConfig
 from unit.objectives.small_encoder import make_encoder
@@ -126,14 +125,3 @@ def test_a_row_without_a_column_beside_its_answer_does_not_count(caplog) -> None
     assert objective.count(batch) == 0  # all are answers to one query
     _, objective, _, batch = ready(rows)
     assert objective.count(batch) == 3
-
-
-def test_what_is_the_same_text() -> None:
-    assert document_id("a  b\n") == document_id("a b") != document_id("A b")
-    assert document_id("caf\u00e9") == document_id("cafe\u0301")
-    assert query_id("What is it?") == query_id(" what is  it") != query_id("what is it not")
-    assert query_id("?") != query_id("!")
-    answers = RightAnswers()
-    answers.add([Example("q", ("a",))])
-    answers.add([Example("q", ("a",))])
-    assert answers.known(Example("q", ("a",))) == [document_id("q"), document_id("a")]

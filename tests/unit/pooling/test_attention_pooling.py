@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bothways.errors import InputError
-from bothways.pooling import LatentAttention, PoolingConfig, SelfAttention, attention_pooling
+from bothways.pooling import LatentAttention, PoolingConfig, attention_pooling
 from unit.pooling.attention_reference import LENGTHS, ROWS, WIDTH, material, pool, weights
 
 SIZES: dict[str, dict[str, Any]] = {
@@ -83,24 +83,6 @@ def test_a_text_alone_gets_the_same_vector(kind: str, dtype: torch.dtype, tolera
     torch.testing.assert_close(module(states[places], mask[places], moved, ROWS), packed[order], atol=tolerance, rtol=0)
 
 
-def test_what_is_seen_and_not_pooled() -> None:
-    """Under self-attention a text's instruction changes its vector, a neighbour never; under latent
-    attention neither does.
-    """
-    states, mask, segments = material()
-    states = states.float()
-    for text, kind, changes in ((2, "self", True), (2, "code", False), (2, "paper", False)):
-        module = make(kind)
-        before = module(states, mask, segments, ROWS)
-        place = int((segments == text).nonzero()[0])
-        assert not mask[place]
-        other = states.clone()
-        other[place] *= -1  # not a shift, which the norm takes out
-        moved = (module(other, mask, segments, ROWS) - before).abs().amax(1)
-        assert (moved[text] > 1e-3) == changes
-        assert moved[torch.arange(ROWS) != text].max() == 0
-
-
 @pytest.mark.parametrize("kind", SIZES)
 def test_half_precision_states_are_computed_in_float32(kind: str) -> None:
     module, (states, mask, segments) = make(kind), material(filler=0)
@@ -159,31 +141,6 @@ def test_memory_of_a_long_text_is_bounded(monkeypatch, grad: bool) -> None:
         if grad:
             out.sum().backward()
     assert 4000 * WIDTH <= seen.numbers <= 4000 * WIDTH  # the states themselves
-
-
-def test_nvidia_s_size() -> None:
-    with torch.device("meta"):
-        latent, own = LatentAttention(4096), SelfAttention(4096)
-    assert sum(p.numel() for p in latent.parameters()) == 740_356_096
-    # without latents and their norm
-    assert sum(p.numel() for p in own.parameters()) == 740_356_096 - 512 * 4096 - 2 * 4096
-    assert latent.settings == {"mode": "latent_attention", "latents": 512, "heads": 8, "head_width": 4096, "form": "code"}
-    assert LatentAttention(16).settings["head_width"] == 16
-    assert LatentAttention(16, form="paper").settings["head_width"] == 2
-    assert "latents=512" in repr(LatentAttention(16))
-
-
-def test_initial_weights_are_a_function_of_the_seed() -> None:
-    config = PoolingConfig(mode="latent_attention", latents=300, heads=2)
-    torch.manual_seed(5)
-    expected = torch.rand(2)
-    torch.manual_seed(5)
-    one, same, other = config.build(64, seed=1), config.build(64, seed=1), config.build(64, seed=2)
-    assert torch.equal(torch.rand(2), expected)
-    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), same.parameters()))
-    assert not torch.equal(one.layer.latents, other.layer.latents)
-    assert abs(float(one.layer.latents.detach().std()) - 1) < 0.02  # N(0, 1): the error of 19,200 draws is 0.005
-    assert not any(isinstance(module, nn.Dropout) for module in one.modules())
 
 
 @pytest.mark.parametrize("kind", SIZES)

@@ -16,12 +16,11 @@ import pytest
 
 from bothways.errors import InputError
 from bothways.evaluation.results import Record, Results
-from bothways.report.bootstrap import draws
 from bothways.report.comparison import compare
 from bothways.report.markup import number
 from bothways.report.material import gather
 from bothways.report.page import build, write_report
-from unit.report.material import EVIL, PAIRS, QUERIES, results, sts_record, write_results, write_run
+from unit.report.material import EVIL, results, sts_record, write_results, write_run
 
 VOID = {"meta", "br", "img", "input", "link", "hr"}
 FEW = 200
@@ -185,28 +184,6 @@ def test_every_metric_is_there(ten: tuple[list[str], str]) -> None:
                 assert f'data-value="{value!r}">{number(value, 4)}<' in ten[1]
 
 
-def test_differences_are_those_of_a_naive_paired_bootstrap(tmp_path: Path) -> None:
-    paths = write_results(tmp_path, 2)
-    models = gather(paths).models
-    comparison = compare(models, baseline=None, resamples=FEW, seed=3)
-    measure = next(measure for measure in comparison.tasks if measure.title == "retrieval:data/news")
-    old, new = (np.array(model.records["retrieval:data/news"].details["items"]["values"]) for model in models)
-    picked = draws(np.zeros(QUERIES, dtype=np.int64), FEW, 3, models[0].records["retrieval:data/news"].data)
-    naive = np.array([new[rows].mean() - old[rows].mean() for rows in picked])
-    value, ends = measure.difference(models[1].label, models[0].label) or (0, None)
-    assert value == pytest.approx(new.mean() - old.mean(), abs=1e-6)  # items have seven decimals
-    assert ends == pytest.approx(tuple(np.percentile(naive, [2.5, 97.5])), abs=1e-12)
-    average = comparison.averages[0]
-    both = [comparison.tasks[i].samples[models[1].label] for i in range(2)]
-    assert average.interval(models[1].label) == pytest.approx(
-        tuple(np.percentile(np.mean(both, axis=0), [2.5, 97.5])), abs=1e-12
-    )
-    page = build(paths, resamples=FEW, seed=3)
-    low, high = (number(100 * end, 1, sign=True) for end in ends or (0, 0))
-    assert f"{number(100 * value, 1, sign=True)}<small>{low} to {high}</small>" in page
-    assert "seed 3" in page
-
-
 def test_the_first_sentence_compares_with_the_baseline(tmp_path: Path) -> None:
     paths = write_results(tmp_path, 3)
     page = build(paths, resamples=FEW)
@@ -257,35 +234,6 @@ def test_strange_details_are_survived(tmp_path: Path) -> None:
     page = build([tmp_path], resamples=FEW)
     read(page)
     assert "sts:x" in page and "50.0" in page, "the score itself is not shown"
-
-
-def test_data_that_differs_is_not_compared(tmp_path: Path) -> None:
-    for i in range(2):
-        Results({"sts:x/dev.jsonl": sts_record(0.5, i, data=f"data{i}")}, {"model": {"name": f"m{i}"}}).save(
-            tmp_path / f"{i}.json"
-        )
-    page = build([tmp_path / "0.json", tmp_path / "1.json"], resamples=FEW)
-    assert "Different data under one name, so not compared: <code>sts:x/dev.jsonl</code>" in page
-    assert "share no ranked task on the same data" in page
-
-
-def test_examples_are_the_pairs_that_moved_most(tmp_path: Path) -> None:
-    gold = np.arange(PAIRS, dtype=np.float64)
-    from bothways.evaluation.item_scores import pair_items
-    from bothways.evaluation.tasks.sts import spearman
-
-    for i, wrong in enumerate((17, 90)):  # the first model gets pair 17 wrong, the second pair 90
-        cosine = np.linspace(0, 1, PAIRS)
-        cosine[wrong] = 1.5 if wrong < 60 else -0.5
-        items = pair_items(cosine, gold, lambda n: {"first": f"left {n}.", "second": f"right {n}."})
-        record = Record("sts", "spearman", {"spearman": spearman(cosine, gold)}, items, "0" * 64, 1.0)
-        Results({"sts:x": record}, {"model": {"name": f"m{i}"}}).save(tmp_path / f"{i}.json")
-    page = build([tmp_path / "0.json", tmp_path / "1.json"], resamples=FEW)
-    examples = page.split('<section id="examples">')[1]
-    better, worse = examples.split("<h4>Worse")
-    assert re.findall(r"left (\d+)\.", better) == ["17"]
-    assert re.findall(r"left (\d+)\.", worse.split("</section>")[0]) == ["90"]
-    assert "gold</span> 17, rank 14 %" in better
 
 
 def test_origin_tells_what_made_it(ten: tuple[list[str], str]) -> None:

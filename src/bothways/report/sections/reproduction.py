@@ -74,7 +74,7 @@ def _model(model: ReportedModel) -> str:
                 facts["model"] = ", ".join(f"{name} {_plain(what)}" for name, what in value.items())
             elif key == "versions":
                 facts["versions"] = _versions(value)
-            else:
+            elif value is not None:
                 facts[str(key)] = _plain(value)
         parts.append(_facts(facts))
     head = [

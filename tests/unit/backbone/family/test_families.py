@@ -5,7 +5,7 @@ command.
 import pytest
 from transformers import CONFIG_MAPPING, AutoConfig
 
-from bothways.backbone.family import family_proof, zoo
+from bothways.backbone.family import family_proof
 from bothways.backbone.family.families import FamilyRow, check_supported, measure_families, to_markdown
 from bothways.errors import InputError, UnsupportedFamily
 
@@ -66,35 +66,6 @@ def test_supported_families_pass_the_door(family):
     assert check_supported(CONFIG_MAPPING[family]()) is None
 
 
-def test_a_family_that_is_causal_in_its_code_would_fail():
-    """The measurement, not the list of names, is what stops GPT-Neo."""
-    found = family_proof.prove_family("gpt_neo")
-    assert found["verdict"] == "failed" and found["reason"] == "token 1 does not see token 2"
-
-
-def test_a_switch_that_does_nothing_fails(monkeypatch):
-    """The table would notice if the switch stopped working."""
-    real = family_proof.set_direction
-
-    def idle(model, direction, **kwargs):
-        report = real(model, direction, **kwargs)
-        if direction == "bidirectional":
-            model.config.is_causal = True
-            model.config.use_bidirectional_attention = None
-        return report
-
-    monkeypatch.setattr(family_proof, "set_direction", idle)
-    (row,) = measure_families(["llama"])
-    assert row.verdict == "failed"
-
-
-def test_windows_that_are_not_lifted_fail(monkeypatch):
-    real = family_proof.set_direction
-    monkeypatch.setattr(family_proof, "set_direction", lambda model, direction: real(model, direction, windows="keep"))
-    (row,) = measure_families(["mistral"])
-    assert row.verdict == "failed" and "explicit mask" in row.reason
-
-
 def test_misspelt_names_are_refused_with_a_suggestion():
     with pytest.raises(InputError, match="did you mean 'llama'"):
         measure_families(["lama"])
@@ -104,13 +75,6 @@ def test_a_family_that_takes_too_long_is_reported(monkeypatch):
     monkeypatch.setattr(family_proof, "prove_family", lambda family: [None for _ in iter(int, 1)])
     (row,) = measure_families(["llama"], limit_s=0.2)
     assert row.verdict == "failed" and "not finished after" in row.reason
-
-
-def test_zoo_is_small_and_deterministic():
-    one, other = zoo.build("mixtral"), zoo.build("mixtral")
-    assert sum(p.numel() for p in one.parameters()) < zoo.LARGEST
-    assert all((a == b).all() for a, b in zip(one.parameters(), other.parameters()))
-    assert len(zoo.families()) > 100
 
 
 def test_markdown_counts_and_lists_every_row():

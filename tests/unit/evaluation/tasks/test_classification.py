@@ -11,7 +11,7 @@ import pytest
 
 from bothways.errors import InputError
 from bothways.evaluation.inputs.labeled_sets import LabeledSet
-from bothways.evaluation.measures.classifiers import few_per_class, logistic_predictions, scores_of
+from bothways.evaluation.measures.classifiers import few_per_class, logistic_predictions
 from bothways.evaluation.measures.knn import knn_predictions
 from bothways.evaluation.registry import make_task
 from bothways.evaluation.task import RunOptions
@@ -121,17 +121,6 @@ def test_knn_reports_the_better_distance():
         .metrics
     )
     assert metrics["accuracy"] == max(metrics["accuracy[cosine]"], metrics["accuracy[euclidean]"])
-
-
-def test_measures_by_hand():
-    gold, predicted = np.array([1, 1, 1, 0]), np.array([1, 0, 1, 1])
-    scores = scores_of(gold, predicted)
-    assert scores["accuracy"] == 0.5
-    # class 1: precision 2/3, recall 2/3; class 0: nothing right
-    assert scores["f1"] == pytest.approx(1 / 3, abs=1e-12)
-    assert scores["f1_weighted"] == pytest.approx(0.75 * 2 / 3, abs=1e-12)
-    # threshold 1: precision 2/3 at recall 2/3; threshold 0: precision 3/4 at recall 1
-    assert scores["ap"] == pytest.approx(2 / 3 * 2 / 3 + 1 / 3 * 3 / 4, abs=1e-12)
 
 
 def test_folds_test_every_text_once():

@@ -15,7 +15,6 @@ import bothways as bw
 from bothways.errors import InputError
 from bothways.evaluation.language_model.causal_model import CausalLM
 from bothways.evaluation.language_model.language_model import load_language_model
-from bothways.evaluation.language_model.language_task import text_heatmap
 from bothways.evaluation.registry import make_task
 from bothways.evaluation.task import RunOptions
 from bothways.evaluation.tasks import passkey
@@ -227,18 +226,6 @@ def test_a_length_below_the_bare_prompt_is_refused_before_the_model_runs(model, 
     least = len(model.prompt(write(0, 0.5, 12345)))
     with pytest.raises(InputError, match="without any filler; choose a length of"):
         Passkey((least // 2,)).run(model, QUIET)
-
-
-def test_the_heatmap_shows_every_cell_in_its_column():
-    lines = text_heatmap([[0, 0.5], [0.25, 1]], ["0%", "100%"], ["512", "131072"], "depth")
-    assert [line.split() for line in lines] == [
-        ["depth", "512", "131072"],
-        ["0%", "0", "▒▒", "50"],
-        ["100%", "░░", "25", "██", "100"],
-    ]
-    # every label and percentage ends where its column ends
-    assert [line[:13].rstrip() + "|" for line in lines] == ["depth     512|", "   0%       0|", " 100%  ░░  25|"]
-    assert len({len(line) for line in lines}) == 1
 
 
 def test_keys_are_the_published_range():

@@ -9,12 +9,10 @@ import json
 import numpy as np
 import pytest
 
-from bothways.errors import InputError, SourceError
+from bothways.errors import InputError
 from bothways.evaluation.inputs.beir_collection import Collection
-from bothways.evaluation.inputs.pair_collection import read_pair_collection
 from bothways.evaluation.registry import make_task
 from bothways.evaluation.task import RunOptions
-from bothways.evaluation.tasks import stdlib
 from bothways.evaluation.tasks.retrieval import Retrieval
 from bothways.search import dense as dense_module
 from bothways.search import ranker as ranker_module
@@ -47,44 +45,6 @@ def test_block_and_chunk_sizes_change_nothing(monkeypatch):
         assert np.array_equal(other.index, found[0].index)
         # a product of 8 float32 numbers may differ in its last bit with the shape of the matrices
         assert np.abs(other.scores - found[0].scores).max() < 1e-6
-
-
-def test_pairs_become_a_collection(tmp_path):
-    rows = [("a", "x"), ("b", "y"), ("c", "x"), ("a", "z"), ("b", "y")]
-    path = write(tmp_path / "pairs.jsonl", [{"sentence1": a, "sentence2": b} for a, b in rows])
-    data = read_pair_collection(path)
-    assert sorted(data.corpus.values()) == ["x", "y", "z"]
-    found = {data.queries[q]: {data.corpus[d] for d in judged} for q, judged in data.qrels.items()}
-    assert found == {"a": {"x", "z"}, "b": {"y"}, "c": {"x"}}
-
-
-def test_above_says_which_pairs_count(tmp_path):
-    rows = [
-        {"query": "a", "document": "x", "score": 5},
-        {"query": "a", "document": "y", "score": 4},
-        {"query": "b", "document": "z", "score": 0},
-    ]
-    path = write(tmp_path / "pairs.jsonl", rows)
-    data = read_pair_collection(path, above=4)
-    assert [data.queries[q] for q in data.qrels] == ["a"]
-    assert [{data.corpus[d] for d in judged} for judged in data.qrels.values()] == [{"x"}]
-    assert len(data.corpus) == 3
-    with pytest.raises(InputError, match="has a column 'score'; set above=NUMBER to say which pairs are relevant"):
-        read_pair_collection(path)
-    with pytest.raises(InputError, match="no pair is above 9, so nothing is relevant"):
-        read_pair_collection(path, above=9)
-    plain = write(tmp_path / "plain.jsonl", [{"query": "a", "document": "x"}])
-    with pytest.raises(InputError, match="does not have a score or label for above="):
-        read_pair_collection(plain, above=1)
-    words = write(tmp_path / "nli.jsonl", [{"premise": "a", "hypothesis": "x", "label": "neutral"}])
-    with pytest.raises(InputError, match="row 1: column 'label' holds 'neutral', not a number"):
-        read_pair_collection(words, above=1)
-    for unknown in (float("nan"), "nan"):
-        broken = write(tmp_path / "nan.jsonl", [*rows, {"query": "c", "document": "w", "score": unknown}])
-        with pytest.raises(InputError, match=r"row 4: column 'score' holds '?nan'?, not a number"):
-            read_pair_collection(broken, above=4)
-    with pytest.raises(SourceError, match="no such file"):
-        read_pair_collection(tmp_path / "none.jsonl")
 
 
 def beir(folder, data):
@@ -210,19 +170,3 @@ def test_ranking_follows_the_similarity_of_the_encoder_or_of_the_task(kind):
     assert cut.metrics["mrr@1"] == pytest.approx(sum(hits) / len(relevant), abs=1e-12)
     with pytest.raises(InputError, match="similarity is for encoders only; BM25 ranks texts itself"):
         Retrieval(data, name="r", similarity=kind).run(BM25(), OPTIONS)
-
-
-def test_the_task_of_the_standard_library_follows_the_encoder(monkeypatch):
-    """It remembers vectors by a wrapper, which must not hide the encoder's similarity."""
-    data = collection()
-    monkeypatch.setattr(stdlib, "retrieval_task", lambda: stdlib.RetrievalTask(data.queries, data.corpus, data.qrels))
-    encoder = Written()
-    plain = stdlib.Stdlib().run(Written(), OPTIONS)
-    encoder.similarity_fn_name = "manhattan"
-    found = stdlib.Stdlib().run(encoder, OPTIONS)
-    assert found.metrics == make_task("stdlib?similarity=manhattan").run(Written(), OPTIONS).metrics
-    assert (
-        found.metrics["ndcg@10"]
-        == Retrieval(data, name="r").run(encoder, OPTIONS).metrics["ndcg@10"]
-        != plain.metrics["ndcg@10"]
-    )

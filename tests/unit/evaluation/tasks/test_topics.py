@@ -104,20 +104,6 @@ def test_whoever_lists_all_topics_on_one_line_has_not_named_the_first(mark):
     assert not any(re.search(r"[,;]", topic) for topic in topics_text.TOPICS), "a topic would be cut"
 
 
-def test_no_two_topics_share_a_word():
-    words = [word for topic in topics_text.TOPICS for word in topic.split()]
-    assert len(set(words)) == len(words)
-    assert len(topics_text.TOPICS) == 40
-
-
-def test_questions_are_used_up_before_one_is_repeated():
-    exchanges = topics_text.exchanges("origami", random.Random(0), 40)
-    questions = [exchange.split("\n")[0] for exchange in exchanges]
-    assert len(set(questions[:16])) == len(set(questions[16:32])) == 16
-    assert len(exchanges) == 40
-    assert all("origami" in question for question in questions)
-
-
 def test_specifications_and_wrong_options(model):
     assert make_task("topics?lengths=800,400&repeats=2").settings == {
         "lengths": [400, 800],

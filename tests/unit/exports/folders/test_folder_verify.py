@@ -79,18 +79,6 @@ def test_another_process_gives_the_same(encoder: Encoder, tmp_path: Path) -> Non
     assert np.asarray(answer["vectors"]).shape == (2, 2, encoder.dimension)
 
 
-@pytest.mark.parametrize("target", ["sentence-transformers"])
-def test_what_no_folder_holds(encoder: Encoder, base: Path, tmp_path: Path, target: str) -> None:
-    causal = bw.convert(base, direction="causal", dtype="float32")
-    for given, options, said in (
-        (causal, {}, "the encoder is causal"),
-        (encoder, {"dtype": "q8_0"}, "are written as f32 or f16, not as 'q8_0'"),
-    ):
-        with pytest.raises(InputError, match=said):
-            bw.export(given, tmp_path / "out", to=target, **options)
-        assert list(tmp_path.iterdir()) == []
-
-
 def test_other_bad_input(encoder: Encoder, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="'vlm' is not a target; did you mean 'vllm'"):
         bw.export(encoder, tmp_path / "out", to="vlm")

@@ -4,19 +4,15 @@ reader.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from gguf import GGUFReader
 from transformers import AutoModel
-from typer.testing import CliRunner
 
 import bothways as bw
-from bothways.cli.app import app
-from bothways.errors import InputError, UnsupportedFamily
+from bothways.errors import InputError
 from bothways.exports.gguf.gguf_file import write_gguf
 from export_models import small_model
 from tiny import tiny_llama
@@ -93,63 +89,3 @@ def test_what_llama_cpp_does_otherwise_is_refused(tmp_path: Path) -> None:
         write_gguf(first, tmp_path / "x.gguf")
     assert not (tmp_path / "x.gguf").exists()
     assert not list(tmp_path.glob(".*.part"))
-
-
-@pytest.mark.parametrize(
-    ("model_type", "changed", "said"),
-    [
-        ("bloom", {}, "bloom gives other vectors in llama.cpp: its bias grows"),
-        ("codegen", {}, "codegen has not been measured"),
-        ("llama", {"hidden_act": "relu"}, "activation relu, and llama.cpp computes"),
-        ("gemma2", {"query_pre_attn_scalar": 24}, "query_pre_attn_scalar is 24"),
-        ("smollm3", {"no_rope_layers": [1, 0, 1, 1]}, "every fourth layer"),
-    ],
-)
-def test_a_family_that_would_be_wrong_is_refused(tmp_path: Path, model_type: str, changed: dict[str, Any], said: str) -> None:
-    encoder = bw.convert(small_model(tmp_path / "base", model_type, **changed), dtype="float32", device="cpu")
-    with pytest.raises(UnsupportedFamily, match=said):
-        write_gguf(encoder, tmp_path / "x.gguf")
-
-
-def test_an_unknown_pre_tokenizer_is_refused(encoder: bw.Encoder, tmp_path: Path) -> None:
-    from tokenizers import pre_tokenizers
-
-    encoder.tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
-    with pytest.raises(InputError, match="does not have this tokenizer's pre-tokenizer"):
-        write_gguf(encoder, tmp_path / "x.gguf")
-
-
-def test_the_command_writes_a_folder_that_explains_itself(tmp_path: Path) -> None:
-    base = bw.convert(tiny_llama(tmp_path / "base"), dtype="float32", device="cpu")
-    base.options.prompts = {"query": "Find:"}
-    base.save(tmp_path / "encoder")
-    out = tmp_path / "out"
-    done = CliRunner().invoke(app, ["export", str(tmp_path / "encoder"), "--to", "gguf", "--out", str(out)])
-    assert done.exit_code == 0, done.output
-    manifest = json.loads((out / "bothways-export.json").read_text(encoding="utf-8"))
-    assert manifest["file"] == "encoder-F32.gguf"
-    assert (out / manifest["file"]).is_file()
-    assert manifest["command"] in (out / "README.md").read_text(encoding="utf-8")
-    assert "FROM ./encoder-F32.gguf" in (out / "Modelfile").read_text(encoding="utf-8")
-    cases = {row["case"]: row for row in manifest["reference"]}
-    assert {"short", "korean", "prompt query"} <= cases.keys()
-    right = base.encode("Find:where does the river run", prompt="")
-    assert np.allclose(cases["prompt query"]["vector"], right, atol=1e-6)
-    assert cases["prompt query"]["cost"] < 0.9999, "the encoder itself leaves the prompt out of its pooling"
-
-
-def test_nothing_is_left_of_a_refused_export(tmp_path: Path) -> None:
-    base = tiny_llama(tmp_path / "base")
-    with pytest.raises(InputError, match="'mlx' is not a target; known: gguf, ollama, onnx"):
-        bw.export(base, tmp_path / "out", to="mlx")
-    with pytest.raises(InputError, match="q4"):
-        bw.export(base, tmp_path / "out", to="gguf", dtype="q4")
-    assert sorted(each.name for each in tmp_path.iterdir()) == ["base"]
-
-
-def test_a_damaged_export_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="is not an export"):
-        bw.verify_export(tmp_path)
-    (tmp_path / "bothways-export.json").write_text("[]")
-    with pytest.raises(InputError, match="damaged"):
-        bw.verify_export(tmp_path)

@@ -1,0 +1,95 @@
+"""Attention in plain PyTorch: scores of long texts within a budget, and the same dropout in both passes."""
+
+import itertools
+
+import pytest
+import torch
+
+from bothways.attention import explicit as written
+from bothways.attention import kernel, reach
+from bothways.attention.plan import AttentionPlan
+
+LENGTHS = (9, 4, 4, 1, 12)
+
+
+WIDTH = 8
+
+
+def tensors(heads, key_heads, dtype=torch.float32, lengths=LENGTHS, seed=0, scale=1.0):
+    generator = torch.Generator().manual_seed(seed)
+    total = sum(lengths)
+    made = [torch.randn(total, h, WIDTH, generator=generator) * scale for h in (heads, key_heads, key_heads)]
+    return [t.to(dtype) for t in made]
+
+
+def brute_force(q, k, v, plan, window=None, softcap=None, sinks=None, scaling=WIDTH**-0.5):
+    """Token by token, head by head, in float64."""
+    q, k, v = q.double(), k.double(), v.double()
+    seen = plan.dense(window=window)
+    out = torch.zeros(q.shape[0], q.shape[1], v.shape[-1], dtype=torch.float64)
+    shared = q.shape[1] // k.shape[1]
+    for token, head in itertools.product(range(q.shape[0]), range(q.shape[1])):
+        scores = k[seen[token], head // shared] @ q[token, head] * scaling
+        if softcap is not None:
+            scores = softcap * torch.tanh(scores / softcap)
+        if sinks is not None:
+            scores = torch.cat([scores, sinks[head].double()[None]])
+        weights = scores.softmax(0)[: int(seen[token].sum())]
+        out[token, head] = weights @ v[seen[token], head // shared]
+    return out
+
+
+def small_blocks(monkeypatch, elements=4000):
+    monkeypatch.setattr(reach, "QUERIES", 32)
+    monkeypatch.setattr(reach, "FEWEST", 2)
+    monkeypatch.setattr(reach, "ELEMENTS", elements)
+
+
+@pytest.mark.parametrize("extras", [{"softcap": 2.0}, {"sinks": torch.zeros(4)}])
+def test_scores_of_long_texts_stay_within_the_budget(monkeypatch, extras):
+    small_blocks(monkeypatch)
+    sizes, kept = [], []
+    plain = written.attend_rectangle
+    monkeypatch.setattr(
+        written, "attend_rectangle", lambda q, k, *a: sizes.append(q.shape[:3].numel() * k.shape[1]) or plain(q, k, *a)
+    )
+    plan = AttentionPlan((200, 180))
+    made = [t.requires_grad_() for t in tensors(4, 2, lengths=plan.lengths)]
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()) or t, lambda t: t):
+        out = kernel.execute(*made, plan, **extras)
+    forward = len(sizes)
+    out.sum().backward()
+    assert max(sizes) <= 4000
+    # a backward pass makes the scores anew: what is kept for it are the inputs and the result
+    assert len(sizes) == 2 * forward
+    assert max(kept) <= made[0].numel() * 2
+    truth = brute_force(*(t.detach() for t in made), plan, **extras)
+    torch.testing.assert_close(out.detach().double(), truth, atol=3e-6, rtol=0)
+
+
+def test_dropout_of_a_block_is_the_same_in_the_backward_pass(monkeypatch):
+    """The result is linear in the values, so its derivative along them is itself, if the weights
+    are those that were dropped.
+    """
+    small_blocks(monkeypatch)
+    plan = AttentionPlan((70,))
+    q, k, v = (t.requires_grad_() for t in tensors(4, 2, torch.float64, plan.lengths))
+    out = kernel.execute(q, k, v, plan, dropout=0.5)
+    weight = torch.randn(out.shape, dtype=out.dtype, generator=torch.Generator().manual_seed(1))
+    torch.manual_seed(7)  # what else draws in between
+    (out * weight).sum().backward()
+    torch.testing.assert_close((v.grad * v).sum(), (out * weight).sum(), atol=1e-9, rtol=0)
+
+
+def test_blocks_of_long_texts_do_not_push_out_the_masks_of_short_ones(monkeypatch):
+    small_blocks(monkeypatch, elements=1)
+    monkeypatch.setattr(reach, "FEWEST", 1)
+    monkeypatch.setattr(reach, "QUERIES", 100)
+    short, long = AttentionPlan((10,), "causal"), AttentionPlan((110,), "causal")
+    with torch.no_grad():
+        kernel.execute(*tensors(1, 1, lengths=(10,)), short, softcap=2.0)
+        kernel.execute(*tensors(1, 1, lengths=(110,)), long, softcap=2.0)
+        before = written._pattern.cache_info()
+        kernel.execute(*tensors(1, 1, lengths=(10,)), short, softcap=2.0)
+    after = written._pattern.cache_info()
+    assert (after.hits, after.misses) == (before.hits + 1, before.misses)
