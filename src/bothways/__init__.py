@@ -59,6 +59,10 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from importlib.machinery import ModuleSpec
+    from types import ModuleType
+
     from bothways import recipes
     from bothways.ablation.ablate import ablate
     from bothways.attention.plan import AttentionPlan
@@ -84,7 +88,9 @@ class _Moved:
     """A finder for old module names. It loads `bothways.moved` with the first submodule."""
 
     @staticmethod
-    def find_spec(name: str, path: Any = None, target: Any = None) -> Any:
+    def find_spec(
+        name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         if not name.startswith("bothways.") or name == "bothways.moved":
             return None
         from bothways import moved

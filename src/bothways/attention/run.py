@@ -13,7 +13,7 @@ a padded batch, hidden blocks become texts of their own.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,12 @@ from bothways.config import PooledLayers
 from bothways.errors import UnsupportedFamily
 
 Execution = Literal["packed", "padded"]
+
+
+class DecoderOutput(Protocol):
+    """What a transformers decoder returns. Families add other values to it."""
+
+    last_hidden_state: Tensor
 
 
 def hidden_states(
@@ -71,7 +77,7 @@ def states_argument(layers: PooledLayers) -> dict[str, bool]:
     return {"output_hidden_states": True} if layers == "first_last" else {}
 
 
-def of_layers(model: nn.Module, output: Any, layers: PooledLayers) -> Tensor:
+def of_layers(model: nn.Module, output: DecoderOutput, layers: PooledLayers) -> Tensor:
     """Take the states (B, L, H) that a pooling reads from what a transformers model returned.
 
     "first_last" is (hidden_states[1] + hidden_states[-1]) / 2, in float32. transformers counts the
@@ -95,7 +101,7 @@ def of_layers(model: nn.Module, output: Any, layers: PooledLayers) -> Tensor:
     return (every[1].float() + last.float()) / 2
 
 
-def prefill(model: nn.Module, input_ids: Tensor) -> Any:
+def prefill(model: nn.Module, input_ids: Tensor) -> DecoderOutput:
     """Run one causal text under a plan, and keep its keys and values to continue from.
 
     Args:
@@ -111,12 +117,13 @@ def prefill(model: nn.Module, input_ids: Tensor) -> Any:
 
 def _packed(
     model: nn.Module, input_ids: Tensor, plan: AttentionPlan, *, use_cache: bool, **options: bool
-) -> Any:
+) -> DecoderOutput:
     positions = plan.position_ids(input_ids.device) + position_offset(model)
     with using(plan), rope_of_each_text(model, plan.lengths):
-        return model(
+        output: DecoderOutput = model(
             input_ids=input_ids[None], position_ids=positions[None], use_cache=use_cache, **options
         )
+    return output
 
 
 def position_offset(model: nn.Module) -> int:

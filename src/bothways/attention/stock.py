@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
 from bothways.attention.all_modules import all_modules
 from bothways.attention.text_config import is_encoder_only, text_configs
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 INFLUENCE = 1e-5
 """The smallest relative change of a state that counts as influence.
@@ -117,5 +120,6 @@ def _device(model: nn.Module) -> torch.device:
     return next(model.parameters()).device
 
 
-def _owner(model: nn.Module) -> Any:
-    return next(module for module in model.modules() if hasattr(module, "set_attn_implementation"))
+def _owner(model: nn.Module) -> PreTrainedModel:
+    owner = next(module for module in model.modules() if hasattr(module, "set_attn_implementation"))
+    return cast("PreTrainedModel", owner)

@@ -135,7 +135,7 @@ def changing(model: nn.Module) -> list[Any]:
     ]
 
 
-def forget_length(module: Any) -> None:
+def forget_length(module: nn.Module) -> None:
     """Reset frequencies that a rotary module has stretched for a longer text, in place."""
     for layer in _kinds(module):
         prefix = "" if layer is None else f"{layer}_"
@@ -147,13 +147,13 @@ def forget_length(module: Any) -> None:
             setattr(module, f"{prefix}max_seq_len_cached", module.original_max_seq_len)
 
 
-def _kinds(module: Any) -> dict[str | None, str]:
+def _kinds(module: nn.Module) -> dict[str | None, str]:
     """Give a rotary module's kind for each type of layer, or for None if all layers share one."""
     kind = getattr(module, "rope_type", None)
     return kind if isinstance(kind, dict) else {None: kind} if isinstance(kind, str) else {}
 
 
-def _per_text(module: Any, lengths: Sequence[int]) -> Callable[..., tuple[Tensor, Tensor]]:
+def _per_text(module: nn.Module, lengths: Sequence[int]) -> Callable[..., tuple[Tensor, Tensor]]:
     """Build a forward that computes cosines and sines for one class of lengths after the other."""
     stock = type(module).forward.__get__(module)
     total = sum(lengths)

@@ -75,7 +75,9 @@ class ResidualDropout:
     def __init__(self, p: float) -> None:
         self.p = p
 
-    def __call__(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+    def __call__(
+        self, module: nn.Module, inputs: tuple[Any, ...], output: Tensor | tuple[Any, ...]
+    ) -> Tensor | tuple[Any, ...]:
         """Return `output` with dropout applied to its hidden states."""
         if isinstance(output, tuple):
             return (self._thin(output[0], module), *output[1:])

@@ -244,7 +244,7 @@ class _States(BaseModelOutputWithPast):
 class _IdentityDecoder(nn.Module):
     """A decoder without layers. It returns the embeddings that it is called with."""
 
-    def forward(self, *_: Any, inputs_embeds: Any, **__: Any) -> _States:
+    def forward(self, *_: object, inputs_embeds: torch.FloatTensor, **__: object) -> _States:
         return _States(last_hidden_state=inputs_embeds)
 
     @property

@@ -142,7 +142,7 @@ class Rounds:
             if number >= 0:
                 self.products.setdefault(work.name, []).append(seconds)
 
-    def _try(self, entry: Entry, do: str, **request: Any) -> dict[str, Any] | None:
+    def _try(self, entry: Entry, do: str, **request: object) -> dict[str, Any] | None:
         try:
             return entry.worker.ask(do, **request)
         except WorkerError as error:

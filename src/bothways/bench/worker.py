@@ -25,7 +25,10 @@ import time
 from collections.abc import Callable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Encode = Callable[[Sequence[str]], Any]
 
@@ -141,8 +144,9 @@ class Products:
             made = [self._normal(outputs, inputs).mul_(inputs**-0.5).to(kind) for _ in range(held)]
             self.weights.append((count, made))
 
-    def _normal(self, rows: int, columns: int) -> Any:
-        return self.torch.randn(rows, columns, generator=self.random)
+    def _normal(self, rows: int, columns: int) -> Tensor:
+        drawn: Tensor = self.torch.randn(rows, columns, generator=self.random)
+        return drawn
 
     def seconds(self, rows: int) -> float:
         """Return the time of all products for `rows` tokens."""

@@ -63,7 +63,7 @@ class Worker:
             env={**os.environ, **threads, "TOKENIZERS_PARALLELISM": "false"},
         )
 
-    def ask(self, do: str, **request: Any) -> dict[str, Any]:
+    def ask(self, do: str, **request: object) -> dict[str, Any]:
         """Send a request and return its answer, see `worker.py`.
 
         Raises:

@@ -15,7 +15,7 @@ import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from bothways.bulk.model_request import ModelRequest
 from bothways.bulk.workers import ERRORS, TRIES, cores, end_with_parent
 from bothways.errors import BothwaysError, InputError
 from bothways.similarity_names import Similarity, similarity_name
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import SimpleQueue
 
 log = logging.getLogger("bothways")
 
@@ -155,7 +158,7 @@ _here: dict[str, Any] = {}
 """The number of this process, and its encoder when it is loaded."""
 
 
-def _begin(numbers: Any, threads: int) -> None:
+def _begin(numbers: SimpleQueue[int], threads: int) -> None:
     """Prepare a process: the first thing that it does."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process tells us
     end_with_parent()

@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from bothways.bulk.model_request import ModelRequest
@@ -197,7 +198,7 @@ class OnRay:
         yield from found.iter_rows()
 
 
-def _ray() -> Any:
+def _ray() -> ModuleType:
     """Import Ray without its messages about itself.
 
     Raises:
@@ -211,7 +212,8 @@ def _ray() -> Any:
     except ImportError:
         raise MissingExtra("ray", "ray", "encode --on ray") from None
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    return ray
+    library: ModuleType = ray
+    return library
 
 
 def _facts(request: ModelRequest, settings: JobSettings, place: str) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,10 @@ from bothways.bulk.shard_file import damage
 from bothways.bulk.shard_folder import read_shard_manifest, records_of
 from bothways.errors import InputError
 from bothways.foreign import foreign
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from pyarrow.parquet import ParquetFile
 
 CACHED = 64
 """Row groups that are kept decoded for `rows` and `texts`, 1,024 vectors each."""
@@ -137,12 +141,12 @@ class EncodedShards:
             )
         return name or self.columns[0]
 
-    def _file(self, number: int) -> Any:
+    def _file(self, number: int) -> ParquetFile:
         if number not in self._files:
             self._files[number] = self._open(number)
         return self._files[number]
 
-    def _open(self, number: int) -> Any:
+    def _open(self, number: int) -> ParquetFile:
         import pyarrow.parquet as pq
 
         return pq.ParquetFile(
@@ -201,6 +205,6 @@ def read_shards(folder: str | Path, *, verify: bool = False) -> EncodedShards:
     return EncodedShards(folder, verify=verify)
 
 
-def _array(values: Any, width: int) -> np.ndarray:
+def _array(values: pa.FixedSizeListArray, width: int) -> np.ndarray:
     found: np.ndarray = values.flatten().to_numpy(zero_copy_only=False).reshape(-1, width)
     return found

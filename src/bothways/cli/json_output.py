@@ -60,7 +60,7 @@ def print_json(document: Mapping[str, Any]) -> None:
         typer.echo(json.dumps(plain(document), ensure_ascii=False, indent=2, allow_nan=False))
 
 
-def plain(value: Any) -> Any:
+def plain(value: object) -> object:
     """Return a value as JSON can hold it.
 
     For example, plain({"score": float("nan"), "file": Path("a")}) is {"score": None, "file": "a"}.

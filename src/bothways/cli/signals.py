@@ -15,7 +15,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
 
 _ONCE = 5.0
 """Seconds within which a repeated signal is ignored.
@@ -105,7 +104,7 @@ def signals() -> Iterator[Received]:
     before: dict[int, object] = {}
     hook = sys.unraisablehook
 
-    def ignored(lost: Any) -> None:
+    def ignored(lost: sys.UnraisableHookArgs) -> None:
         if isinstance(lost.exc_value, CommandStopped):
             _received.repeat()
         else:

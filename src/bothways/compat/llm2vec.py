@@ -18,7 +18,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, cast, overload
 
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ from bothways.folder_files import LLM2VEC, OURS
 from bothways.pooling import Pooling
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 Sentences = str | Sequence[str] | Sequence[Sequence[str | int]] | np.ndarray[Any, Any]
 """A text, texts, or pairs [instruction, text]."""
@@ -154,14 +154,14 @@ class LLM2Vec(nn.Module):
         return self.encoder.backbone
 
     @property
-    def tokenizer(self) -> Any:
+    def tokenizer(self) -> PreTrainedTokenizerBase:
         """The decoder's tokenizer."""
         return self.encoder.tokenizer
 
     @property
-    def config(self) -> Any:
+    def config(self) -> PretrainedConfig:
         """The decoder's config."""
-        return self.model.config
+        return cast("PretrainedConfig", self.model.config)
 
     @property
     def max_length(self) -> int | None:

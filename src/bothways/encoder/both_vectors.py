@@ -209,7 +209,7 @@ def questions_of(encoder: EncoderModule) -> Questions:
     return questions
 
 
-def _kind(stage: object) -> Any:
+def _kind(stage: object) -> object:
     objective = stage.get("objective") if isinstance(stage, dict) else None
     return objective.get("kind") if isinstance(objective, dict) else None
 

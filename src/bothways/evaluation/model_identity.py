@@ -37,7 +37,7 @@ _VOLATILE = {
 _PASSING = {"training", "execution", "provenance", "device", "model_card_data"}
 
 
-def model_fingerprint(encoder: Any, *, rounded: torch.dtype | None = None) -> str:
+def model_fingerprint(encoder: object, *, rounded: torch.dtype | None = None) -> str:
     """Compute the SHA-256 (64 hex digits) of an encoder.
 
     A torch module is identified by its sampled weights and its settings. Any other object is
@@ -68,7 +68,7 @@ def model_fingerprint(encoder: Any, *, rounded: torch.dtype | None = None) -> st
     return digest.hexdigest()
 
 
-def _add(digest: Any, value: Any) -> None:
+def _add(digest: hashlib._Hash, value: object) -> None:
     raw = json.dumps(value, sort_keys=True, default=lambda other: type(other).__name__).encode(
         "utf-8", "surrogatepass"
     )
@@ -76,7 +76,9 @@ def _add(digest: Any, value: Any) -> None:
     digest.update(raw)
 
 
-def _add_module(digest: Any, module: torch.nn.Module, rounded: torch.dtype | None) -> None:
+def _add_module(
+    digest: hashlib._Hash, module: torch.nn.Module, rounded: torch.dtype | None
+) -> None:
     _add(digest, _plain(module, defaults=rounded is None))
     # pooling and similar parts. The attributes of a transformers model are in its configuration.
     for name, child in module.named_children():

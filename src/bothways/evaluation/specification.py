@@ -133,7 +133,7 @@ def read_options(spec: str, given: dict[str, str], known: dict[str, Any]) -> dic
     return values
 
 
-def _near(annotation: Any, text: str) -> str:
+def _near(annotation: object, text: str) -> str:
     """Offer the nearest of the names that an option takes, if it takes names."""
     names = [
         name
@@ -144,7 +144,7 @@ def _near(annotation: Any, text: str) -> str:
     return did_you_mean(text, names)
 
 
-def _members(annotation: Any) -> tuple[Any, ...]:
+def _members(annotation: object) -> tuple[Any, ...]:
     """Return the alternatives of a union, or the annotation itself if it is not a union.
 
     None is left out, because a user leaves out the option instead.
@@ -154,7 +154,7 @@ def _members(annotation: Any) -> tuple[Any, ...]:
     return (annotation,)
 
 
-def _read(annotation: object, text: str) -> Any:
+def _read(annotation: object, text: str) -> object:
     for member in _members(annotation):
         try:
             return _read_one(member, text)
@@ -163,7 +163,7 @@ def _read(annotation: object, text: str) -> Any:
     raise ValueError(text)
 
 
-def _read_one(annotation: object, text: str) -> Any:
+def _read_one(annotation: object, text: str) -> object:
     if get_origin(annotation) is Literal:
         if text not in get_args(annotation):
             raise ValueError(text)

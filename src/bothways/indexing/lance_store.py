@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,6 +29,9 @@ from bothways.indexing.index_rows import COLUMNS, SIZE, Entry
 from bothways.indexing.settings import IndexSettings, parsed_settings, settings_text
 from bothways.indexing.store import Near, RemovedIndex, Store, Stored
 from bothways.similarity_names import Similarity
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 SETTINGS = "index.json"
 _DIGESTS = "digests.json"
@@ -298,7 +301,7 @@ def write_settings(file: Path, settings: IndexSettings) -> None:
         part.write_text(settings_text(settings), encoding="utf-8")
 
 
-def _schema(dimension: int, *, signs: bool) -> Any:
+def _schema(dimension: int, *, signs: bool) -> pa.Schema:
     """Return the columns of the table. Signs are packed, eight in a byte."""
     import pyarrow as pa
 
@@ -311,7 +314,7 @@ def _schema(dimension: int, *, signs: bool) -> Any:
     return pa.schema(fields)
 
 
-def _vectors(array: Any) -> np.ndarray:
+def _vectors(array: pa.FixedSizeListArray) -> np.ndarray:
     """Read a column of vectors as (n, D) float32."""
     flat = np.asarray(array.flatten().to_numpy(zero_copy_only=False), dtype=np.float32)
     return flat.reshape(len(array), -1) if len(array) else flat.reshape(0, array.type.list_size)

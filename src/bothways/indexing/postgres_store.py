@@ -287,7 +287,7 @@ def _connect(url: str) -> tuple[Any, str]:
     return made, table
 
 
-def _numbers(vector: Any) -> np.ndarray:
+def _numbers(vector: object) -> np.ndarray:
     """Read a vector of pgvector, which has had different types, as (D,) float32."""
     return np.asarray(vector.to_numpy() if hasattr(vector, "to_numpy") else vector, np.float32)
 

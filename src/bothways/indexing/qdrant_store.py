@@ -17,7 +17,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
@@ -30,6 +30,9 @@ from bothways.indexing.index_rows import COLUMNS, Entry
 from bothways.indexing.settings import IndexSettings, parsed_settings, settings_text
 from bothways.indexing.store import Near, Store, Stored
 from bothways.similarity_names import Similarity
+
+if TYPE_CHECKING:
+    from qdrant_client.models import Filter, PointStruct
 
 KEY = "QDRANT_API_KEY"
 _NAME = re.compile(r"[A-Za-z0-9][\w.-]*")
@@ -229,16 +232,19 @@ class QdrantStore(Store):
             one = models.VectorParams(size=1, distance=models.Distance.DOT)
             client.create_collection(f"{self._name}-settings", vectors_config=one)
 
-    def _point(self, entry: Entry, vector: np.ndarray, *, first: bool) -> Any:
+    def _point(self, entry: Entry, vector: np.ndarray, *, first: bool) -> PointStruct:
         payload = {**entry._asdict(), "first": first}
         del payload["id"]
         for name in _NAMES:
             payload[name] = payload[name].hex()
-        return self._models.PointStruct(
+        point: PointStruct = self._models.PointStruct(
             id=str(UUID(bytes=entry.id)), vector=vector.astype(float).tolist(), payload=payload
         )
+        return point
 
-    def _points(self, where: Any, fields: Any, *, vectors: bool = False) -> Iterator[Any]:
+    def _points(
+        self, where: Filter | None, fields: bool | Sequence[str], *, vectors: bool = False
+    ) -> Iterator[Any]:
         place = None
         while True:
             with _asking(self.place):
@@ -254,10 +260,11 @@ class QdrantStore(Store):
             if place is None:
                 return
 
-    def _match(self, key: str, values: Sequence[Any]) -> Any:
+    def _match(self, key: str, values: Sequence[Any]) -> Filter:
         models = self._models
         condition = models.FieldCondition(key=key, match=models.MatchAny(any=list(values)))
-        return models.Filter(must=[condition])
+        found: Filter = models.Filter(must=[condition])
+        return found
 
     def _filter(self, where: Condition) -> Any:
         """Write a condition as Qdrant's filter.

@@ -35,7 +35,7 @@ from bothways.encoder.folder.adapter_settings import write_adapter_settings
 from bothways.encoder.load import load
 from bothways.encoder.proof.doctor import doctor
 from bothways.errors import BothwaysError, InputError
-from bothways.evaluation.devmetric import dev_metric
+from bothways.evaluation.devmetric import DevMetric, dev_metric
 from bothways.merging.adapters import Combination, read_adapter_values, write_merged
 from bothways.merging.parents import Parent, open_parents, stored_dtype
 from bothways.merging.weights import merged_tensors, normalized, slerp, weighted_mean
@@ -225,7 +225,7 @@ def _below(folder: Path) -> tuple[str, str | None]:
 def _greedy(
     parents: Sequence[Parent],
     take: Callable[[Sequence[float]], Encoder],
-    metric: Any,
+    metric: DevMetric,
 ) -> Chosen:
     """Add the models to a soup, the best first, as long as the metric does not fall."""
     count = len(parents)

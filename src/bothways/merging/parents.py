@@ -148,6 +148,6 @@ def _tokens(encoder: Encoder) -> tuple[Any, ...]:
     )
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -29,6 +29,9 @@ from bothways.errors import BothwaysError
 from bothways.losses.gather import largest
 from bothways.objectives.objective import Backward, PassBackward
 from bothways.objectives.seeding import pass_seed, seeded
+
+Returned = TypeVar("Returned")
+"""What a loss returns next to its value."""
 
 REPLAY_TOLERANCE = 0.3
 """Largest relative distance between the vectors of a pass and their replay.
@@ -41,12 +44,12 @@ dropout 0.1)."""
 def cached_step(
     encode: Callable[[TokenBatch], Tensor],
     passes: Sequence[TokenBatch],
-    loss: Callable[[Tensor], tuple[Tensor, Any]],
+    loss: Callable[[Tensor], tuple[Tensor, Returned]],
     *,
     graph_tokens: int,
     seed: int,
     backward: Backward,
-) -> Any:
+) -> Returned:
     """Run forward and backward of a loss over the vectors of several passes.
 
     Under `torch.no_grad` it runs forward only.

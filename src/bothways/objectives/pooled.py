@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from pydantic import Field, model_validator
@@ -24,7 +24,7 @@ from bothways.encoder.folder.head_modules import with_mlp
 from bothways.losses.matryoshka import Matryoshka
 from bothways.losses.quantization import QuantizedPrecision
 from bothways.moved import old_names
-from bothways.objectives.gradcache import cached_step
+from bothways.objectives.gradcache import Returned, cached_step
 from bothways.objectives.objective import Backward, Batch, Objective, ObjectiveConfig
 
 if TYPE_CHECKING:
@@ -160,11 +160,11 @@ class PooledObjective(Objective[Batch]):
         self,
         encoder: Encoder,
         batches: Sequence[TokenBatch],
-        loss: Callable[[Tensor], tuple[Tensor, Any]],
+        loss: Callable[[Tensor], tuple[Tensor, Returned]],
         *,
         backward: Backward,
         seed: int,
-    ) -> Any:
+    ) -> Returned:
         """Run all passes, and backward of a loss over their vectors. See `gradcache.cached_step`.
 
         Args:

@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
@@ -75,13 +75,14 @@ def _split(word: str, characters: bool) -> Iterator[str]:
         yield from (part.lower() for part in parts)
 
 
-def _library(extra: str, purpose: str) -> Any:
+def _library(extra: str, purpose: str) -> ModuleType:
     try:
         import bm25s
     except ImportError:
         raise MissingExtra("bm25s", extra, purpose) from None
     logging.getLogger("bm25s").setLevel(logging.WARNING)  # it reports every index it builds
-    return bm25s
+    library: ModuleType = bm25s
+    return library
 
 
 class Bm25Index:

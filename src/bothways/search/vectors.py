@@ -103,7 +103,7 @@ def encode_texts(
     return vectors if len(distinct) == len(texts) else vectors[[row_of[text] for text in texts]]
 
 
-def check_encoder(encoder: Any) -> None:
+def check_encoder(encoder: object) -> None:
     """Check that an object can encode.
 
     Raises:
@@ -116,7 +116,7 @@ def check_encoder(encoder: Any) -> None:
         )
 
 
-def encoder_name(encoder: Any) -> str:
+def encoder_name(encoder: object) -> str:
     """Return the name that messages use for an encoder: its class, or the function's own name."""
     return getattr(encoder, "__qualname__", type(encoder).__name__)
 

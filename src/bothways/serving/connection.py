@@ -7,7 +7,6 @@ middle hold connections, and the answers written to them, for ever.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -23,7 +22,7 @@ class Connection(H11Protocol):
     _due = 0.0
     _stuck: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: Any) -> None:
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait for the first request."""
         super().connection_made(transport)
         self._begin()

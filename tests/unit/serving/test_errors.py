@@ -43,9 +43,18 @@ def told(
     """The error of one request, which goes to the application without a network."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
     scope = {
-        **{"type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "scheme": "http", "query_string": b""},
-        **{"method": method, "path": path, "raw_path": path.encode(), "root_path": ""},
-        **{"headers": [(b"content-type", b"application/json")], "server": ("test", 80), "client": ("test", 1)},
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "scheme": "http",
+        "query_string": b"",
+        "method": method,
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "headers": [(b"content-type", b"application/json")],
+        "server": ("test", 80),
+        "client": ("test", 1),
     }
     sent: list[dict[str, Any]] = []
 

@@ -15,7 +15,7 @@ from bothways.folder_files import ADAPTER
 from bothways.foreign import foreign, one_line, read_object
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+    from peft import PeftConfig
 
 # Known fields with an effect that weights cannot hold, and the reason.
 _UNMERGEABLE = {
@@ -38,7 +38,7 @@ _TRAINING_ONLY = frozenset(
 )
 
 
-def read_adapter_config(folder: Path) -> Any:
+def read_adapter_config(folder: Path) -> PeftConfig:
     """Read peft's configuration of the adapter in `folder`, ready to be attached to any model.
 
     Raises:
@@ -70,7 +70,7 @@ def read_adapter_config(folder: Path) -> Any:
         "cannot be read as an adapter's configuration",
         "compare it with the one that its trainer wrote",
     ):
-        config = PeftConfig.from_peft_type(**plain)
+        config: Any = PeftConfig.from_peft_type(**plain)
         _check_types(config)
     if config.is_prompt_learning or config.peft_type.value in (
         "ADAPTION_PROMPT",
@@ -85,7 +85,8 @@ def read_adapter_config(folder: Path) -> Any:
     # the model around it is a plain one, neither a generator nor a classifier
     config.task_type = None
     config.base_model_name_or_path = None
-    return config
+    found: PeftConfig = config
+    return found
 
 
 def _refuse_fields(file: Path, values: dict[str, Any], known: set[str]) -> None:
@@ -106,7 +107,7 @@ def _refuse_fields(file: Path, values: dict[str, Any], known: set[str]) -> None:
             )
 
 
-def _check_types(config: PretrainedConfig) -> None:
+def _check_types(config: PeftConfig) -> None:
     """Raise TypeError for values that peft accepts now and fails on or computes with later."""
     for name in ("r", "lora_alpha"):
         value = getattr(config, name, 1)

@@ -14,12 +14,16 @@ peft converts such adapters into plain ones with
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from bothways.errors import InputError
+
+if TYPE_CHECKING:
+    from peft import LoraConfig
 
 _LOST = {
     "lora_ga": "gradients of its first texts",
@@ -31,7 +35,7 @@ _REMEDY = (
 _CONVERGED = 1e-4  # of the norm of a base weight
 
 
-def refuse_lost_base(config: Any, file: Path) -> None:
+def refuse_lost_base(config: object, file: Path) -> None:
     """Raise InputError if the base that an adapter was trained over cannot be computed again."""
     kind = getattr(config, "init_lora_weights", None)
     if isinstance(kind, str) and kind in _LOST:
@@ -40,7 +44,7 @@ def refuse_lost_base(config: Any, file: Path) -> None:
         )
 
 
-def exact_pissa(config: Any, place: Any) -> int | None:
+def exact_pissa(config: LoraConfig, place: str | os.PathLike[str]) -> int | None:
     """Replace PiSSA's random decomposition by the exact one, in place.
 
     Args:
@@ -65,7 +69,7 @@ def exact_pissa(config: Any, place: Any) -> int | None:
     return int(number)
 
 
-def check_converged(wrapped: Any, iterations: int, place: Any) -> None:
+def check_converged(wrapped: Any, iterations: int, place: str | os.PathLike[str]) -> None:
     """Compare the exact decomposition of every target with a random one of so many iterations.
 
     Args:

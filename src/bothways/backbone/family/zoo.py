@@ -206,7 +206,7 @@ def _shrunk(fields: dict[str, Any]) -> dict[str, Any]:
     return small
 
 
-def _shrink(name: str, value: object) -> Any:
+def _shrink(name: str, value: object) -> object:
     if name == "layer_types" and isinstance(value, list):
         return _four(value)
     if name == "mlp_layer_types" and isinstance(value, list):

@@ -81,14 +81,14 @@ class Int8Product:
             out += self._product(factors[:count], *self._rest)
         return out.mul_(scale)
 
-    def _product(self, factors: Tensor, weight: Any, scale: Tensor) -> Tensor:
+    def _product(self, factors: Tensor, weight: Tensor, scale: Tensor) -> Tensor:
         found: Tensor = torch.ops.onednn.qlinear_pointwise.default(
             *(factors, 1.0, self.levels + 1, weight, scale, self._zeros, None),
             *(1.0, 0, torch.float32, "none", [], ""),
         )
         return found
 
-    def _whole(self, weight: Any) -> Tensor:
+    def _whole(self, weight: Tensor) -> Tensor:
         """Return the whole numbers (N, K) int8 of a packed weight.
 
         Only the kernel can read its own layout, so unit vectors are multiplied, which is exact.

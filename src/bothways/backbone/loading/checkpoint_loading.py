@@ -24,7 +24,7 @@ from bothways.foreign import one_line as one_line_of
 from bothways.nearest import did_you_mean
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 ACCEPTED = (
     "give a hub id (organization/name), a model folder, a .gguf file, or the embedded smollm2-135m"
@@ -35,13 +35,13 @@ _UNDECLARED = ("is_causal", "use_bidirectional_attention")
 _MOST_LAYERS = 10_000
 
 
-def read_config(name: str, where: str) -> Any:
+def read_config(name: str, where: str) -> PretrainedConfig:
     """Read the transformers config at `where` (folder or hub id).
 
     `name` is the model's name as the user gave it, for messages.
     """
     with in_one_line(name):
-        config = AutoConfig.from_pretrained(where, trust_remote_code=False)
+        config: PretrainedConfig = AutoConfig.from_pretrained(where, trust_remote_code=False)
     layers = getattr(config, "num_hidden_layers", None)
     if isinstance(layers, int) and layers > _MOST_LAYERS:  # building them would not end
         raise SourceError(
@@ -50,10 +50,12 @@ def read_config(name: str, where: str) -> Any:
     return config
 
 
-def read_tokenizer(name: str, where: str, **options: object) -> Any:
+def read_tokenizer(name: str, where: str, **options: object) -> PreTrainedTokenizerBase:
     """Read the tokenizer at `where` (folder or hub id), with the BOS and EOS of its files."""
     with in_one_line(name, "its tokenizer cannot be loaded"):
-        tokenizer = AutoTokenizer.from_pretrained(where, trust_remote_code=False, **options)
+        tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(
+            where, trust_remote_code=False, **options
+        )
     with in_one_line(name, "its tokenizer cannot be used"):
         follow_flags(tokenizer, where, name)
     return tokenizer

@@ -191,7 +191,7 @@ def saved_tokenizer(folder: Path, base: Pretrained) -> Any:
     return prepare_tokenizer(read_tokenizer(str(folder), str(folder)), base.model.config)
 
 
-def source_config(name: str | os.PathLike[str]) -> Any:
+def source_config(name: str | os.PathLike[str]) -> PretrainedConfig:
     """Read the transformers config of a model, without its weights.
 
     Args:
@@ -206,12 +206,13 @@ def source_config(name: str | os.PathLike[str]) -> Any:
     return read_config(source.name, source.place)
 
 
-def _gguf_config(source: Source) -> Any:
+def _gguf_config(source: Source) -> PretrainedConfig:
     from transformers import AutoConfig
 
     path = Path(source.path).resolve()
     with in_one_line(source.name):
-        return AutoConfig.from_pretrained(str(path.parent), gguf_file=path.name)
+        config: PretrainedConfig = AutoConfig.from_pretrained(str(path.parent), gguf_file=path.name)
+    return config
 
 
 def _gguf_overrides(source: Source, overrides: dict[str, Any]) -> dict[str, Any]:

@@ -18,7 +18,8 @@ from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 from bothways.errors import InputError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from tokenizers.processors import ByteLevel
+    from transformers import PretrainedConfig, PreTrainedTokenizerBase
 
 _PROBE = "The river runs to the sea."
 
@@ -121,7 +122,7 @@ def _put_around(
     )
 
 
-def _byte_level(post: Any) -> Any:
+def _byte_level(post: dict[str, Any] | None) -> ByteLevel | None:
     """Find the part of a post-processor (as JSON) that trims character offsets, or None."""
     from tokenizers import processors
 
@@ -130,7 +131,9 @@ def _byte_level(post: Any) -> Any:
     return None if found is None else processors.ByteLevel(trim_offsets=found["trim_offsets"])
 
 
-def prepare_tokenizer(tokenizer: PreTrainedTokenizerBase, config: Any) -> Any:
+def prepare_tokenizer(
+    tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig
+) -> PreTrainedTokenizerBase:
     """Check `tokenizer` against the model's `config`, give it a pad token, and return it.
 
     The tokenizer is changed in place. If the pad token is absent or outside the model's embeddings,

@@ -91,7 +91,7 @@ class _Spelled:
             place = match.end()
         self.at = 0
 
-    def whole(self) -> Any:
+    def whole(self) -> object:
         value = self._value(0)
         if self.at != len(self.tokens):
             raise ValueError("more behind the list")
@@ -106,7 +106,7 @@ class _Spelled:
     def _peek(self) -> str:
         return self.tokens[self.at] if self.at < len(self.tokens) else ""
 
-    def _value(self, depth: int) -> Any:
+    def _value(self, depth: int) -> object:
         if depth > _DEEPEST:
             raise ValueError("nested too deeply")
         token = self._next()
@@ -136,7 +136,7 @@ class _Spelled:
         self._next()
         return found
 
-    def _braces(self, depth: int) -> Any:
+    def _braces(self, depth: int) -> object:
         members: list[Any] = []
         pairs: dict[str, Any] = {}
         while self._peek() != "}":
@@ -154,7 +154,7 @@ class _Spelled:
         return pairs if pairs or not members else members
 
 
-def _scalar(token: str) -> Any:
+def _scalar(token: str) -> object:
     if token in ("None", "nan", "NaN", "null", "<NA>", "NaT"):
         return None
     if token in ("True", "true", "False", "false"):

@@ -8,7 +8,7 @@ import lzma
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from bothways.data.formats.compressed import compression_of, open_bytes
 from bothways.data.formats.delimited import Row, index_columns
@@ -55,7 +55,7 @@ def columnar_rows(path: Path, keep: Keep | None) -> Iterator[Row]:
         ) from None
 
 
-def _batches(path: Path, source: Any, kind: str, keep: Keep | None) -> Iterator[Any]:
+def _batches(path: Path, source: BinaryIO, kind: str, keep: Keep | None) -> Iterator[Any]:
     """Yield record batches that hold the wanted columns."""
     import pyarrow as pa
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -189,7 +189,7 @@ def _set(fields: Fields, text: str, label: str) -> list[LabeledText]:
     ]
 
 
-def _number(row: Any, label: str) -> int | None:
+def _number(row: Mapping[str, Any], label: str) -> int | None:
     """Return the number of the label that the row names in another column."""
     value = row.get("label") if label != "label" else None
     whole = None if value is None or isinstance(value, bool) else _WHOLE.fullmatch(str(value))

@@ -20,7 +20,7 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ class TemplateTransformer(Transformer):
         )
         return before, self.tokenizer(after, add_special_tokens=False)["input_ids"] if after else []
 
-    def _tokens(self, texts: list[str]) -> Any:
+    def _tokens(self, texts: list[str]) -> Iterator[tuple[list[int], list[int]]]:
         """Tokenize whole texts to (ids, whether the tokenizer added them as special tokens)."""
         made = self.tokenizer(
             texts, truncation=False, padding=False, return_special_tokens_mask=True, verbose=False

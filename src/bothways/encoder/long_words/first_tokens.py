@@ -41,7 +41,10 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 _BYTE = re.compile("<0x[0-9A-F]{2}>")
 _MOST_CHARACTERS = 1_000_000
@@ -51,7 +54,7 @@ _MOST_CHARACTERS = 1_000_000
 class FirstTokens:
     """The proof for one BPE or Unigram model of the tokenizers library."""
 
-    def __init__(self, backend: Any) -> None:
+    def __init__(self, backend: Tokenizer) -> None:
         model = backend.model
         self._kind = type(model).__name__
         marks = getattr(model, "continuing_subword_prefix", None) or getattr(

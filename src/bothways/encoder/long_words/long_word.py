@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bothways.encoder.long_words.first_tokens import FirstTokens
 from bothways.encoder.long_words.open_piece import Piece, open_piece
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
 
 _MARGIN = 16
 """Characters at the end of the normalized beginning that are not trusted. The last letter may have
@@ -22,7 +25,7 @@ class LongWord:
         stages: its pre-tokenizers in their order, as JSON objects.
     """
 
-    def __init__(self, backend: Any, stages: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, backend: Tokenizer, stages: Sequence[dict[str, Any]]) -> None:
         self._backend = backend
         self._stages = stages
         self._added = {
@@ -31,7 +34,7 @@ class LongWord:
         }
         self._first = FirstTokens(backend)
 
-    def proves(self, encoding: Any, text: str, cut: int, edge: int, wanted: int) -> bool:
+    def proves(self, encoding: Encoding, text: str, cut: int, edge: int, wanted: int) -> bool:
         """Return whether no text behind the cut can change the first `wanted` tokens.
 
         Args:
@@ -61,7 +64,7 @@ class LongWord:
             proved += self._first.of(opened)
         return index + len(proved) >= wanted and encoding.ids[index : index + len(proved)] == proved
 
-    def _last_section(self, encoding: Any, text: str, edge: int) -> tuple[int, int]:
+    def _last_section(self, encoding: Encoding, text: str, edge: int) -> tuple[int, int]:
         """Find the section behind the last added token before the edge: first token and character.
 
         Added tokens are cut out first. The sections between them are tokenized by themselves.

@@ -106,7 +106,9 @@ def _pieces_are_matches(stage: dict[str, Any]) -> bool:
     return str(stage.get("behavior", "")).lower() in ("isolated", "removed")
 
 
-def _last_by_character(stage: Any, text: str, start: int, end: int) -> Piece | None:
+def _last_by_character(
+    stage: pre_tokenizers.PreTokenizer, text: str, start: int, end: int
+) -> Piece | None:
     spans = [span for _, span in stage.pre_tokenize_str(text[start:end])]
     if not spans or spans[-1][1] != end - start:
         return None

@@ -18,7 +18,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from tokenizers import Regex, pre_tokenizers
 
@@ -180,9 +179,9 @@ class Stops:
         return self._known[character]
 
 
-def _matcher(atom: str) -> Any:
+def _matcher(atom: str) -> pre_tokenizers.Split:
     return pre_tokenizers.Split(Regex(atom), "removed")
 
 
-def _matches(matcher: Any, character: str) -> bool:
+def _matches(matcher: pre_tokenizers.Split, character: str) -> bool:
     return not matcher.pre_tokenize_str(character)

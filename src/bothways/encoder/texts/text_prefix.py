@@ -34,7 +34,7 @@ from bothways.encoder.long_words.open_piece import BY_CHARACTER, OWN_PATTERNS
 from bothways.encoder.texts.split_patterns import PatternReach, Stops, reach
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding
+    from tokenizers import Encoding, Tokenizer
     from transformers import PreTrainedTokenizerBase
 
 _LOCAL_NORMALIZERS = {
@@ -221,7 +221,7 @@ class TextPrefix:
 class _Joints:
     """The places between tokens that no entry of a BPE or Unigram vocabulary can span."""
 
-    def __init__(self, backend: Any) -> None:
+    def __init__(self, backend: Tokenizer) -> None:
         model = backend.model
         self._kind = type(model).__name__
         plain = not getattr(model, "continuing_subword_prefix", None) and not getattr(

@@ -35,7 +35,7 @@ from bothways.encoder.texts.wrapping import EOS, SLOT, Frame, Wrapper, is_templa
 from bothways.errors import InputError
 
 if TYPE_CHECKING:
-    from tokenizers import Encoding
+    from tokenizers import Encoding, Tokenizer
 
 Text = str | tuple[str, str] | list[str]
 """A text, or a pair (instruction, text) as a tuple or a list, as LLM2Vec writes pairs."""
@@ -200,8 +200,8 @@ class TextTokenizer:
             return False
         return prefix.stands_apart(suffix) or prefix.ended(encoding, start + cut)
 
-    def _backend(self) -> Any:
-        backend = self.tokenizer.backend_tokenizer
+    def _backend(self) -> Tokenizer:
+        backend: Tokenizer = self.tokenizer.backend_tokenizer
         # A tokenizer.json may contain truncation or padding from its last use, which would
         # interfere here.
         backend.no_truncation()

@@ -32,7 +32,7 @@ from bothways.attention.direction import direction_of
 from bothways.attention.interface import NAME
 from bothways.attention.plan import AttentionPlan
 from bothways.attention.probe import reach_matrix
-from bothways.attention.run import Execution, hidden_states, prefill
+from bothways.attention.run import DecoderOutput, Execution, hidden_states, prefill
 from bothways.attention.shifted import ShiftedGroups
 from bothways.attention.stock import evaluation_mode, stock
 from bothways.attention.text_config import text_configs
@@ -215,19 +215,23 @@ class CausalLM(nn.Module):
             fed = row if cache is None else row[:, -1:]
         return found
 
-    def _read(self, ids: Tensor, cache: object) -> Any:
+    def _read(self, ids: Tensor, cache: object) -> DecoderOutput:
         """Run the backbone over a row (1, L) from its start, or over its next token with a cache.
 
         From the start it runs under a plan if the family takes one.
         """
         if cache is not None:
-            return self.backbone(input_ids=ids, use_cache=True, past_key_values=cache)
+            output: DecoderOutput = self.backbone(
+                input_ids=ids, use_cache=True, past_key_values=cache
+            )
+            return output
         forget_lengths(self.backbone)
         if self.execution == "packed":
             # stock attention draws an (L, L) mask if the family has windows
             with stock(self.backbone, NAME):
                 return prefill(self.backbone, ids[0])
-        return self.backbone(input_ids=ids, use_cache=True)
+        whole: DecoderOutput = self.backbone(input_ids=ids, use_cache=True)
+        return whole
 
     # --- properties and checks -----------------------------------------------------------
 

@@ -85,7 +85,7 @@ def _execution(backbone: PreTrainedModel) -> Execution:
 
 
 @contextmanager
-def as_language_model(model: Any) -> Iterator[CausalLM]:
+def as_language_model(model: object) -> Iterator[CausalLM]:
     """Open a language model from anything that can be measured, and prove it causal.
 
     Inside the block an encoder runs in plain attention.

@@ -17,7 +17,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Mapping
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -30,6 +30,9 @@ from bothways.evaluation.task import RunOptions
 from bothways.search.vectors import AnyEncoder, Role, SupportsEncode, as_array, encode_texts
 from bothways.similarity import pair_scores, similarity_of
 from bothways.similarity_names import SIMILARITIES, similarity_name
+
+if TYPE_CHECKING:
+    from mteb.models import ModelMeta
 
 _BINARY = ("binary", "ubinary")  # sentence-transformers' names for eight signs in a byte
 
@@ -72,7 +75,7 @@ class MtebEncoder:
         self._instructions: dict[tuple[str, Role], str] = {}
 
     @cached_property
-    def mteb_model_meta(self) -> Any:
+    def mteb_model_meta(self) -> ModelMeta:
         """Return the `mteb.ModelMeta` of the encoder, see `metadata.model_meta`."""
         return model_meta(self.model, self.prompts)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from types import ModuleType
 
 from bothways.errors import MissingExtra
 
 
-def load_mteb() -> Any:
+def load_mteb() -> ModuleType:
     """Import and return the module `mteb`, version 2 or later.
 
     Raises:
@@ -23,7 +23,8 @@ def load_mteb() -> Any:
         raise MissingExtra(
             "mteb>=2", "eval", f"evaluation on MTEB tasks (mteb {mteb.__version__} is installed)"
         )
-    return mteb
+    library: ModuleType = mteb
+    return library
 
 
 def mteb_version() -> str:

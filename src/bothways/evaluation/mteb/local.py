@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bothways.errors import InputError, MissingExtra  # noqa: F401 - MissingExtra is raised by load_mteb
 from bothways.evaluation.inputs.labeled_sets import class_numbers
@@ -30,6 +30,10 @@ from bothways.evaluation.tasks.reranking import Reranking
 from bothways.evaluation.tasks.retrieval import Retrieval
 from bothways.evaluation.tasks.sts import STS
 from bothways.nearest import meant
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from mteb.abstasks import AbsTask
 
 _SEED = 42
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
@@ -137,7 +141,7 @@ def _made(
     dataset: object,
     instruction: str | None,
     **attributes: object,
-) -> Any:
+) -> AbsTask:
     """Make an object of a new subclass of mteb's class `base`, with its data.
 
     mteb takes a task's description from its class, so each data set is a class with one object.
@@ -161,16 +165,18 @@ def _made(
     )(seed=_SEED)
     made.dataset = dataset
     made.data_loaded = True
+    task_of_mteb: AbsTask = made
+    return task_of_mteb
+
+
+def _dataset(columns: Mapping[str, list[Any]]) -> Dataset:
+    import datasets
+
+    made: Dataset = datasets.Dataset.from_dict(dict(columns))
     return made
 
 
-def _dataset(columns: Mapping[str, list[Any]]) -> Any:
-    from datasets import Dataset
-
-    return Dataset.from_dict(dict(columns))
-
-
-def _sts(task: STS, instruction: str | None) -> Any:
+def _sts(task: STS, instruction: str | None) -> AbsTask:
     pairs = task.pairs
     columns = {
         "sentence1": list(pairs.first),
@@ -184,7 +190,7 @@ def _sts(task: STS, instruction: str | None) -> Any:
     )
 
 
-def _retrieval(task: Retrieval, instruction: str | None) -> Any:
+def _retrieval(task: Retrieval, instruction: str | None) -> AbsTask:
     split = retrieval_split(task.collection)
     return _made(
         "AbsTaskRetrieval", task, "Retrieval", "ndcg_at_10", {"default": {"test": split}}, instruction,
@@ -192,7 +198,7 @@ def _retrieval(task: Retrieval, instruction: str | None) -> Any:
     )  # fmt: skip
 
 
-def _reranking(task: Reranking, instruction: str | None) -> Any:
+def _reranking(task: Reranking, instruction: str | None) -> AbsTask:
     queries: dict[str, str] = {}
     corpus: dict[str, str] = {}
     relevant: dict[str, dict[str, int]] = {}
@@ -239,7 +245,7 @@ def _unrounded(
     return {name: sum(values) / len(values) for name, values in measures.items()}
 
 
-def _classification(task: Classification, instruction: str | None) -> Any:
+def _classification(task: Classification, instruction: str | None) -> AbsTask:
     if task.method != "logreg" or task.shots == "all" or task.folds is not None:
         raise InputError(
             f"{task.name}: mteb only has a logistic regression on a few texts per class; leave out method, shots and folds"
@@ -257,7 +263,7 @@ def _classification(task: Classification, instruction: str | None) -> Any:
     )  # fmt: skip
 
 
-def _clustering(task: Clustering, instruction: str | None) -> Any:
+def _clustering(task: Clustering, instruction: str | None) -> AbsTask:
     if task.protocol != "whole" or task.experiments != 1:
         raise InputError(
             f"{task.name}: local data supports mteb's first form of clustering only; leave out protocol and experiments"
@@ -270,7 +276,7 @@ def _clustering(task: Clustering, instruction: str | None) -> Any:
     return _made("AbsTaskClusteringLegacy", task, "Clustering", "v_measure", dataset, instruction)
 
 
-def _pairs(task: PairClassification, instruction: str | None) -> Any:
+def _pairs(task: PairClassification, instruction: str | None) -> AbsTask:
     columns = {"sentence1": task.first, "sentence2": task.second, "labels": task.labels.tolist()}
     dataset = {"test": _dataset(columns)}
     return _made(
@@ -283,7 +289,7 @@ def _pairs(task: PairClassification, instruction: str | None) -> Any:
     )
 
 
-_BUILDERS: dict[str, Callable[[Any, str | None], Any]] = {
+_BUILDERS: dict[str, Callable[[Any, str | None], AbsTask]] = {
     "sts": _sts,
     "retrieval": _retrieval,
     "classification": _classification,

@@ -10,19 +10,22 @@ from __future__ import annotations
 
 import hashlib
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bothways.errors import MissingExtra  # noqa: F401 - raised by load_mteb, named in the docstring below
 from bothways.evaluation.mteb.instructions import PromptStyle
 from bothways.evaluation.mteb.library import load_mteb
 from bothways.evaluation.provenance import describe_encoder
 
+if TYPE_CHECKING:
+    from mteb.models import ModelMeta
+
 # Numbers sampled from each weight. A training step changes whole matrices, so a sample shows it.
 _SAMPLE = 1024
 _NOT_IN_NAMES = re.compile(r"[^\w.-]+")
 
 
-def model_meta(encoder: Any, prompts: PromptStyle | None = None) -> Any:
+def model_meta(encoder: object, prompts: PromptStyle | None = None) -> ModelMeta:
     """Make the `mteb.ModelMeta` of an encoder.
 
     Args:
@@ -75,7 +78,8 @@ def model_meta(encoder: Any, prompts: PromptStyle | None = None) -> Any:
         ("loader", "release_date", "languages", "n_parameters", "memory_usage_mb", "license", "open_weights",
          "public_training_code", "public_training_data", "training_datasets")
     )  # fmt: skip
-    return mteb.models.ModelMeta(**{**unknown, **told})
+    meta: ModelMeta = mteb.models.ModelMeta(**{**unknown, **told})
+    return meta
 
 
 def weights_fingerprint(encoder: Any) -> str | None:
@@ -129,7 +133,7 @@ def _sizes(encoder: Any) -> dict[str, Any]:
     return sizes
 
 
-def _call(encoder: Any, *names: str) -> Any:
+def _call(encoder: object, *names: str) -> object:
     """Return the first of these attributes that the encoder has, called if it is a method.
 
     If the encoder has none of them, the result is None.

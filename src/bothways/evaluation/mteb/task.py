@@ -19,6 +19,8 @@ from bothways.evaluation.mteb.library import load_mteb, mteb_version, quiet_data
 from bothways.evaluation.task import RunOptions, Score, Task
 
 if TYPE_CHECKING:
+    from mteb.abstasks import AbsTask
+
     from bothways.search.vectors import AnyEncoder
 
 
@@ -33,7 +35,7 @@ class MtebTask(Task):
 
     def __init__(
         self,
-        task: Any,
+        task: AbsTask,
         *,
         name: str,
         fingerprint: str,

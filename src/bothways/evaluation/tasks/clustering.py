@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -33,6 +33,9 @@ from bothways.evaluation.registry import require_argument
 from bothways.evaluation.task import MOST, RunOptions, Score, Task, check_seed
 from bothways.progress import Progress
 from bothways.search.vectors import AnyEncoder, encode_texts
+
+if TYPE_CHECKING:
+    from sklearn.cluster import MiniBatchKMeans
 
 Protocol = Literal["whole", "fast"]
 
@@ -240,10 +243,10 @@ def agreement(gold: np.ndarray, found: np.ndarray) -> dict[str, float]:
     }
 
 
-def _k_means(clusters: int, protocol: Protocol, seed: int) -> Any:
-    from sklearn.cluster import MiniBatchKMeans
+def _k_means(clusters: int, protocol: Protocol, seed: int) -> MiniBatchKMeans:
+    from sklearn import cluster
 
-    return MiniBatchKMeans(
+    return cluster.MiniBatchKMeans(
         n_clusters=clusters,
         batch_size=_BATCH[protocol],
         n_init=1,

@@ -8,7 +8,6 @@ function, and uniformity of all texts.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from bothways.errors import InputError
 from bothways.evaluation.measures import geometry
 from bothways.evaluation.task import RunOptions, Score
 from bothways.evaluation.tasks.retrieval import RankingTask
-from bothways.search.vectors import AnyEncoder, encode_texts
+from bothways.search.vectors import AnyEncoder, Role, encode_texts
 from bothways.similarity import unit
 from bothways.similarity_names import Similarity, similarity_name
 
@@ -110,7 +109,7 @@ class Remembered:
         self.known: dict[tuple[str, str], np.ndarray] = {}
         self.similarity_fn_name = similarity_name(encoder)
 
-    def _encode(self, texts: Sequence[str], role: Any) -> np.ndarray:
+    def _encode(self, texts: Sequence[str], role: Role) -> np.ndarray:
         new = [text for text in dict.fromkeys(texts) if (role, text) not in self.known]
         if new:
             self.known |= {

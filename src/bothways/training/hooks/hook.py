@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from bothways.training.loop.checkpoints import StageState
 from bothways.training.loop.optimizer_step import StepResult
+
+Agreed = TypeVar("Agreed")
 
 
 @dataclass
@@ -95,6 +97,9 @@ class Readers:
         """True if this process reads."""
         return self.accelerator.is_main_process or self.sharded
 
-    def agree(self, figures: object) -> Any:
+    def agree(self, figures: Agreed) -> Agreed:
         """Return the main process's figures on every process that reads."""
-        return broadcast_object_list([figures])[0] if self.sharded else figures
+        if not self.sharded:
+            return figures
+        told: Agreed = broadcast_object_list([figures])[0]
+        return told

@@ -38,6 +38,7 @@ from bothways.errors import InputError
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from torch.distributed.fsdp import FSDPModule
 
     from bothways.encoder.encoder import Encoder
 
@@ -273,7 +274,7 @@ def _check_blocks(blocks: list[Any], family: str) -> None:
         )
 
 
-def _reshard_after_reading(block: Any, inputs: Any, output: Any) -> None:
+def _reshard_after_reading(block: FSDPModule, inputs: object, output: object) -> None:
     # After a pass without backward, the whole weights would stay, and be taken for the newest ones.
     if not torch.is_grad_enabled():
         block.reshard()

@@ -99,7 +99,7 @@ def read_values(path: str | os.PathLike[str]) -> dict[str, Any]:
     return values
 
 
-def _json(text: str, path: Path) -> Any:
+def _json(text: str, path: Path) -> object:
     try:
         return _loads(text, path)
     except RecursionError:
@@ -122,7 +122,7 @@ def _json(text: str, path: Path) -> Any:
         raise InputError(f"{path}: JSON that cannot be read ({why(error)})") from None
 
 
-def _loads(text: str, path: Path) -> Any:
+def _loads(text: str, path: Path) -> object:
     """Parse JSON. Refuse an object that has a key twice."""
 
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from bothways.foreign import one_line
 
 if TYPE_CHECKING:
     from openvino import Model
+    from torch.export import ExportedProgram
 
 _WEIGHT = "weight_"  # before the number of a weight, in the names of the graph's inputs
 
@@ -104,7 +105,7 @@ def write(encoder: Encoder, file: Path, tokens: int, name: str) -> None:
     openvino.save_model(model, os.fspath(file), compress_to_fp16=False)
 
 
-def _traced(encoder: Encoder, tokens: int) -> Any:
+def _traced(encoder: Encoder, tokens: int) -> ExportedProgram:
     """Return torch's program of an encoder with weights as inputs."""
     module = PaddedEncoder(encoder).eval()
     names, weights = zip(*module.named_parameters(), strict=True)
@@ -125,7 +126,7 @@ def _traced(encoder: Encoder, tokens: int) -> Any:
         )
 
 
-def _converted(program: Any) -> Model:
+def _converted(program: ExportedProgram) -> Model:
     """Convert torch's program. `openvino.convert_model` would report each call to its makers."""
     from openvino.frontend import FrontEndManager
     from openvino.frontend.pytorch.fx_decoder import TorchFXPythonDecoder
@@ -197,7 +198,7 @@ def open_run(
     model.validate_nodes_and_infer_types()
     run = compiled_run(core, model, threads, group)
 
-    def held(*given: Any, _memory: Sequence[Any] = shared) -> Any:
+    def held(*given: np.ndarray, _memory: Sequence[object] = shared) -> np.ndarray:
         return run(*given)  # `_memory` lives as long as the graph, which reads it
 
     return held
