@@ -63,7 +63,7 @@ def _object(path: Path) -> Iterator[Row]:
         yield from jsonl_rows(path)
         return
     rows = _table(path, value)
-    yield from _listed(path, [value] if rows is None else rows)
+    yield from jsonl_rows(path) if rows is None else _listed(path, rows)
 
 
 def _listed(path: Path, values: list[Any]) -> Iterator[Row]:

@@ -16,9 +16,10 @@ from typing import Any
 
 from bothways.digest import file_sha256
 from bothways.errors import InputError, SourceError
-from bothways.evaluation.inputs.beir_collection import Collection, read_beir
+from bothways.evaluation.inputs.beir_collection import read_beir
 from bothways.evaluation.inputs.named_data import data_fingerprint
 from bothways.evaluation.mteb.library import quiet_datasets
+from bothways.evaluation.tasks.retrieval import JudgedCollection
 from bothways.foreign import foreign
 
 
@@ -73,7 +74,7 @@ def load_folder(task: Any, folder: Path) -> str:
     return digest
 
 
-def retrieval_split(collection: Collection) -> dict[str, Any]:
+def retrieval_split(collection: JudgedCollection) -> dict[str, Any]:
     """Return a collection as one split of an mteb retrieval task."""
     from datasets import Dataset
 

@@ -39,9 +39,10 @@ def test_tables_in_one_object(tmp_path: Path, value: object) -> None:
 
 
 @pytest.mark.parametrize("value", [{"query": "q", "pos": ["p", "r"]}, {"query": "q", "pos": ["p"], "neg": []}, {"a": {"b": 1}}])
-def test_one_object_is_a_row(tmp_path: Path, value: object) -> None:
+def test_one_object_in_a_line_is_a_row(tmp_path: Path, value: object) -> None:
     assert read(tmp_path / "a.json", json.dumps(value)) == [value]
-    assert read(tmp_path / "a.json", json.dumps(value, indent=1)) == [value]
+    with pytest.raises(InputError, match="each line must hold one whole object"):
+        read(tmp_path / "a.json", json.dumps(value, indent=1))
 
 
 def test_lines_keep_their_numbers_and_strings_are_texts(tmp_path: Path) -> None:
