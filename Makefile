@@ -79,12 +79,15 @@ quality: setup
 families: setup
 	$(BIN)/bothways families --out docs/families.md
 
-# Runs each export in its server's own code and writes docs/serving.md. xllamacpp is a ready wheel of llama.cpp, some 100 MB.
-exports: setup $(BENCH)-older-st/.ready
+# Runs each export in its server's own code and writes docs/serving.md, in some 30 minutes on one core. xllamacpp is a ready wheel of
+# llama.cpp, some 100 MB. llm2vec and the oldest sentence-transformers that reads the direction have environments of their own.
+exports: setup $(BENCH)-older-st/.ready $(BENCH)-llm2vec/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,export,verify]'
-	OLDER_ST_PYTHON=$(BENCH)-older-st/bin/python $(BIN)/python -m pytest tests/unit/exports \
+	OLDER_ST_PYTHON=$(BENCH)-older-st/bin/python LLM2VEC_PYTHON=$(BENCH)-llm2vec/bin/python \
+		TRANSFORMERS_4_PYTHON=$(BENCH)-llm2vec/bin/python $(BIN)/python -m pytest \
+		tests/unit/exports tests/unit/attention/test_older_loaders.py \
 		tests/parity/test_export_llama_cpp.py tests/parity/test_export_graphs.py tests/parity/test_export_older_loaders.py
-	$(BIN)/python benchmarks/serving.py
+	LLM2VEC_PYTHON=$(BENCH)-llm2vec/bin/python $(BIN)/python benchmarks/serving.py
 
 # The card's code and examples/frameworks in LangChain, LlamaIndex, Haystack and Chroma, in an environment of their own: two minutes.
 frameworks:

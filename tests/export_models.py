@@ -18,6 +18,8 @@ _FIXED: dict[str, dict[str, Any]] = {
     "gemma2": {"query_pre_attn_scalar": 16},
     "gemma3_text": {"query_pre_attn_scalar": 16, "layer_types": ["sliding_attention"] * 4},
     "exaone4": {"sliding_window": None, "layer_types": ["full_attention"] * 4},
+    "gemma3n_text": {"intermediate_size": [96] * 4},
+    "gemma4_text": {"head_dim": ...},  # its layers have widths of their own
 }
 
 
@@ -32,9 +34,10 @@ def small_model(folder: Path, model_type: str, **fields: Any) -> Path:
     tokenizer = tiny_tokenizer(folder)
     config = zoo.small_config(model_type)
     sizes = {"vocab_size": len(tokenizer), "max_position_embeddings": 1024, "hidden_size": 64, "intermediate_size": 96}
+    sizes["vocab_size_per_layer_input"] = len(tokenizer)
     tokens = dict.fromkeys(("pad_token_id", "bos_token_id", "eos_token_id"), 1)
     for key, value in {**sizes, "head_dim": 16, **tokens, **_FIXED.get(model_type, {}), **fields}.items():
-        settable = not isinstance(getattr(type(config), key, None), property)
+        settable = value is not ... and not isinstance(getattr(type(config), key, None), property)
         if settable and (hasattr(config, key) or key in config.attribute_map or key in fields):
             setattr(config, key, value)
     with torch.random.fork_rng(devices=[]):

@@ -5,6 +5,7 @@ them; elsewhere these are skipped.
 from __future__ import annotations
 
 import importlib.util
+import re
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,22 @@ def test_families(tmp_path: Path, model_type: str, target: str) -> None:
     base = small_model(tmp_path / "base", model_type)
     encoder = bw.convert(base, dtype="float32", device="cpu", windows="keep")
     assert _least(bw.verify_export(bw.export(encoder, tmp_path / "out", to=target))) > 0.9999
+
+
+@pytest.mark.parametrize("target", ["onnx", "openvino"])
+@pytest.mark.parametrize("pool_bos", [True, False])
+def test_the_program_of_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, pool_bos: bool) -> None:
+    _needs(target)
+    base = tiny_llama(tmp_path / "base", tokenizer={"add_bos": True})
+    options: dict[str, Any] = {"prompts": {"query": "Find:\n"}, "max_length": 40, "normalize": True}
+    encoder = bw.convert(base, dtype="float32", device="cpu", pool_bos=pool_bos, **options)
+    out = bw.export(encoder, tmp_path / "out", to=target)
+    ours, theirs = re.findall(r"```python\n(.*?)```", (out / "README.md").read_text(), re.DOTALL)
+    assert "bothways" in ours and "bothways" not in theirs
+    monkeypatch.chdir(out)
+    names: dict[str, Any] = {}
+    exec(compile(theirs, "README.md", "exec"), names)
+    assert np.abs(names["vectors"][0] - encoder.encode("a text", prompt="")).max() < 1e-5
 
 
 @pytest.mark.parametrize("target", ["onnx", "openvino"])

@@ -71,9 +71,10 @@ def read_manifest(folder: Path) -> dict[str, Any]:
     place = folder / MANIFEST
     try:
         manifest = json.loads(place.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
+        reason = f"{MANIFEST} is missing" if folder.is_dir() else "there is no such folder"
         raise InputError(
-            f"{folder}: is not an export ({MANIFEST} is missing); write one with: bothways export MODEL --to gguf"
+            f"{folder}: is not an export ({reason}); write one with: bothways export MODEL --to gguf --out DIR"
         ) from None
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -49,13 +50,27 @@ def command(
     The folder has a README with the server's command, and vectors that `verify-export` checks.
     """
     from bothways.exports.export import export
+    from bothways.exports.manifest import read_manifest
 
     folder = export(
         model, out, to=to, dtype=dtype, quantize=quantize, device=device, adapters=adapters
     )
-    say(f"{folder}: written; the server's command is in {folder / 'README.md'}")
-    print_json({"out": folder, "to": to, "files": sorted(each.name for each in folder.iterdir())})
-    say_next("bothways", "verify-export", folder)
+    say(f"{folder}: written; {folder / 'README.md'} says how to run it")
+    commands = dict(read_manifest(folder).get("commands", {}))
+    for server, command in commands.items():
+        say(f"{server}: cd {shlex.quote(str(folder))} && {command}")
+    print_json(
+        {
+            "out": folder,
+            "to": to,
+            "files": sorted(each.name for each in folder.iterdir()),
+            "commands": commands,
+        }
+    )
+    elsewhere = (
+        ("--with", "PYTHON") if to == "llm2vec" else ()
+    )  # it runs in an environment of its own
+    say_next("bothways", "verify-export", folder, *elsewhere)
 
 
 def verify(

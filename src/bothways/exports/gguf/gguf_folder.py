@@ -32,7 +32,7 @@ def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
         tokens=tokens,
         normalize=encoder.options.normalize,
         prompts=dict(encoder.options.prompts),
-        command=command,
+        commands={"llama.cpp": command, "Ollama": _ollama(name)},
     )
     (folder / "Modelfile").write_text(
         f"FROM ./{file}\nPARAMETER num_ctx {tokens}\nPARAMETER num_batch {tokens}\n",
@@ -41,6 +41,14 @@ def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str) -> None:
     (folder / "README.md").write_text(
         _readme(name, file, command, tokens, dtype, reference), encoding="utf-8"
     )
+
+
+_JSON = "-H 'Content-Type: application/json'"
+
+
+def _ollama(name: str) -> str:
+    """Return the command that gives the folder to Ollama."""
+    return f"ollama create {name.lower()} -f Modelfile"
 
 
 def _readme(
@@ -57,13 +65,28 @@ def _readme(
         command,
         "```",
         "",
+        "It is running if this prints a vector, in another terminal:",
+        "",
+        "```",
+        f'curl http://127.0.0.1:8080/v1/embeddings {_JSON} -d \'{{"input": ["a text"]}}\'',
+        "```",
+        "",
         f"A text without a causal mask must fit into one batch, so `-b` and `-ub` are the longest text ({tokens} tokens).",
         "llama.cpp refuses longer texts, and bothways cuts them. Its server normalizes vectors unless the request says",
         '`"embd_normalize": -1`.',
         "",
-        "Ollama: `ollama create " + name.lower() + " -f Modelfile`",
+        "## Ollama",
         "",
-        f"Check it: `bothways verify-export .` (needs `pip install xllamacpp`). The cosine must be at least {BARS[dtype]}.",
+        "It runs llama.cpp's code, and was not measured by itself.",
+        "",
+        "```",
+        _ollama(name),
+        f'curl http://127.0.0.1:11434/api/embed {_JSON} -d \'{{"model": "{name.lower()}", "input": ["a text"]}}\'',
+        "```",
+        "",
+        "## Check it",
+        "",
+        f"`bothways verify-export .` (needs `pip install xllamacpp`). The cosine must be at least {BARS[dtype]}.",
     ]
     lines += prompt_section(
         reference,

@@ -22,6 +22,7 @@ from bothways.encoder.texts.embedding_rows import embedding_rows
 from bothways.errors import InputError
 from bothways.exports.graphs import int8_weights, onnx_graph, openvino_graph
 from bothways.exports.graphs.exported import TITLES, verify_rows
+from bothways.exports.graphs.graph_readme import COMMAND, readme
 from bothways.exports.graphs.padded_encoder import PaddedEncoder, plain_attention
 from bothways.exports.manifest import BARS, write_manifest
 from bothways.exports.reference import ReferenceRow, own_rows
@@ -99,6 +100,7 @@ def _write_settings(
         reference,
         file=onnx_graph.GRAPH if target == "onnx" else openvino_graph.GRAPH,
         name=name,
+        commands={"bothways": COMMAND},
         tokens=options.max_length or 0,
         rows=embedding_rows(encoder.backbone) or 0,
         table=table_positions(encoder.backbone) or 0,
@@ -114,7 +116,7 @@ def _write_settings(
         prompts=dict(options.prompts),
         default_prompt=options.default_prompt,
     )
-    (folder / "README.md").write_text(_readme(name, dtype, target), encoding="utf-8")
+    (folder / "README.md").write_text(readme(encoder, name, dtype, target), encoding="utf-8")
 
 
 def _check(folder: Path, dtype: str, target: str) -> None:
@@ -132,33 +134,3 @@ def _check(folder: Path, dtype: str, target: str) -> None:
             f"{dtype}, and at least {BARS[dtype]} is needed; "
             + ("export f32 instead" if dtype == "int8" else "this family cannot be exported to it")
         )
-
-
-def _readme(name: str, dtype: str, target: str) -> str:
-    file = onnx_graph.GRAPH if target == "onnx" else openvino_graph.GRAPH
-    return f"""# {name}, {TITLES[target]}, {dtype}
-
-`{file}` is the whole encoder: token ids in, vectors out, pooled and normalized as the encoder does. Batches
-can have any size, and texts any length from 2 tokens.
-
-| input | shape | |
-|---|---|---|
-| input_ids | batch × tokens, int64 | padded at the right or at the left |
-| attention_mask | batch × tokens, int64 | 1 for tokens, 0 for padding |
-| pool_mask | batch × tokens, int64 | as attention_mask, but 0 for a prompt's tokens if the encoder leaves them out of its pooling |
-
-The output `sentence_embedding` is batch × dimension, float32. If the encoder normalizes, a second output `unnormalized` has the
-vectors before that. Put a prompt before each text yourself: `bothways-export.json` has them
-(`prompts`, `default_prompt`).
-
-From Python, with the same tokens, prompts and limit as the encoder:
-
-```python
-import bothways as bw
-
-encoder = bw.load(".")
-encoder.encode(["a text", "another one"])
-```
-
-It needs `pip install 'bothways[{target}]'`. Check the vectors with `bothways verify-export .`.
-"""

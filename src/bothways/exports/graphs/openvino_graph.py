@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from openvino import Core, Model
 
 GRAPH = "openvino_model.xml"
+SETTINGS = {"INFERENCE_PRECISION_HINT": "f32", "DYNAMIC_QUANTIZATION_GROUP_SIZE": "0"}
+"""Without these hints the CPU plugin uses bfloat16 if the hardware has it, and rounds many
+activations with one scale."""
 
 
 def needs() -> None:
@@ -65,12 +68,7 @@ def compiled_run(core: Core, model: Model | str, threads: int | None, rounded: i
     Returns:
         The function of `open_run`.
     """
-    # Without these hints the CPU plugin uses bfloat16 if the hardware has it, and rounds many
-    # activations with one scale.
-    settings: dict[str, Any] = {
-        "INFERENCE_PRECISION_HINT": "f32",
-        "DYNAMIC_QUANTIZATION_GROUP_SIZE": str(rounded),
-    }
+    settings: dict[str, Any] = {**SETTINGS, "DYNAMIC_QUANTIZATION_GROUP_SIZE": str(rounded)}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
     compiled = core.compile_model(model, "CPU", settings)

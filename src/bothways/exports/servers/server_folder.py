@@ -22,7 +22,7 @@ from bothways.exports.folders.st_folder import TYPES, check_target, length
 from bothways.exports.manifest import write_manifest
 from bothways.exports.reference import ReferenceRow, rows
 from bothways.exports.servers.server_check import check_rules
-from bothways.exports.servers.server_readme import readme
+from bothways.exports.servers.server_readme import command, readme
 from bothways.exports.servers.server_rules import SERVERS, Family
 
 
@@ -70,7 +70,8 @@ def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str, target: 
             f"export to {SERVERS[target].title}: it needs {faults[0].rule}, but {faults[0].fault}"
         )
     (folder / "README.md").write_text(
-        readme(encoder, name, target, family, tokens, dtype, reference), encoding="utf-8"
+        readme(encoder, name, target, family, tokens, reference, matryoshka(encoder)),
+        encoding="utf-8",
     )
     write_manifest(
         folder,
@@ -79,6 +80,7 @@ def write_folder(encoder: Encoder, folder: Path, name: str, dtype: str, target: 
         reference,
         loaders=["sentence-transformers"],
         trust_remote_code=False,
+        commands={SERVERS[target].title: command(encoder, target, family, tokens)},
         rules=SERVERS[target].title,
         family=model_type,
         tokens=tokens,

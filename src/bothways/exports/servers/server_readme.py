@@ -5,11 +5,18 @@ It has the server's command and the differences between the server and bothways.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bothways.attention.older_loaders import OLDEST
 from bothways.encoder.encoder import Encoder
 from bothways.exports.reference import ReferenceRow, prompt_section
 from bothways.exports.servers.server_rules import SERVERS, Family
 
+_JSON = "-H 'Content-Type: application/json'"
+_ASK = {
+    "vllm": f"""curl http://127.0.0.1:8000/v1/embeddings {_JSON} -d '{{"model": ".", "input": ["a text"]}}'""",
+    "tei": f"""curl http://127.0.0.1:3000/embed {_JSON} -d '{{"inputs": ["a text"]}}'""",
+}
 _POOLING = {"mean": "mean", "last": "last-token", "bos": "cls"}
 
 
@@ -31,10 +38,20 @@ def readme(
     target: str,
     family: Family,
     tokens: int,
-    dtype: str,
     reference: list[ReferenceRow],
+    widths: Sequence[int] = (),
 ) -> str:
-    """Return the text of the README."""
+    """Return the text of the README.
+
+    Args:
+        encoder: the encoder that was exported.
+        name: the model's name.
+        target: a key of `SERVERS`.
+        family: how the server runs it.
+        tokens: tokens of the longest text.
+        reference: the rows of the export.
+        widths: the widths that a Matryoshka encoder was trained for. Empty if it is none.
+    """
     server = SERVERS[target]
     key, value = family.flag
     early = (
@@ -53,6 +70,12 @@ def readme(
         command(encoder, target, family, tokens),
         "```",
         "",
+        "It is running if this prints a vector, in another terminal:",
+        "",
+        "```",
+        _ASK[target],
+        "```",
+        "",
         f"Attention in both directions: the server reads `{key}` ({str(value).lower()} here) in {family.source}. {family.note}".rstrip(),
         "This is by rule, not measured: `bothways verify-export .` checks these files against the rules in the server's source, and",
         "runs them in sentence-transformers.",
@@ -62,6 +85,9 @@ def readme(
         if target == "tei" or encoder.options.normalize
         else "The server does not normalize vectors.",
     ]
+    if widths and target == "vllm":
+        said = ", ".join(str(width) for width in widths)
+        lines.append(f'A request may ask for shorter vectors: `"dimensions"` of {said}.')
     if family.architecture is None:
         kind = encoder.backbone.config.get_text_config().model_type  # type: ignore[operator,union-attr]
         lines += [

@@ -62,8 +62,8 @@ class Server:
 _OWN = [
     "gemma",
     "gemma2",
-    "gemma3n",
-    "gemma4",
+    "gemma3n_text",
+    "gemma4_text",
     "exaone4",
     "falcon",
     "stablelm",
@@ -74,7 +74,6 @@ _OWN = [
     "gptj",
     "opt",
     "bloom",
-    "mimo",
     "cohere",
     "cohere2",
     "qwen2_moe",

@@ -29,7 +29,8 @@ def test_the_command_writes_a_folder_that_explains_itself(tmp_path: Path) -> Non
     manifest = json.loads((out / "bothways-export.json").read_text(encoding="utf-8"))
     assert manifest["file"] == "encoder-F32.gguf"
     assert (out / manifest["file"]).is_file()
-    assert manifest["command"] in (out / "README.md").read_text(encoding="utf-8")
+    text = (out / "README.md").read_text(encoding="utf-8")
+    assert set(manifest["commands"]) == {"llama.cpp", "Ollama"} and all(each in text for each in manifest["commands"].values())
     assert "FROM ./encoder-F32.gguf" in (out / "Modelfile").read_text(encoding="utf-8")
     cases = {row["case"]: row for row in manifest["reference"]}
     assert {"short", "korean", "prompt query"} <= cases.keys()

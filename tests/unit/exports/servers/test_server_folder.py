@@ -138,3 +138,4 @@ def test_widths_of_a_matryoshka_encoder(bases: Path, tmp_path: Path) -> None:
     encoder.provenance["stages"] = [{"name": "a", "objective": {"matryoshka": [64, 16, 32]}}, {"name": "b", "objective": {}}]
     config = values(bw.export(encoder, tmp_path / "out", to="vllm") / "config.json")
     assert (config["is_matryoshka"], config["matryoshka_dimensions"]) == (True, [16, 32, 64])
+    assert '`"dimensions"` of 16, 32, 64' in (tmp_path / "out" / "README.md").read_text()
