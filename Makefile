@@ -85,7 +85,7 @@ exports: setup $(BENCH)-older-st/.ready $(BENCH)-llm2vec/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,export,verify]'
 	OLDER_ST_PYTHON=$(BENCH)-older-st/bin/python LLM2VEC_PYTHON=$(BENCH)-llm2vec/bin/python \
 		TRANSFORMERS_4_PYTHON=$(BENCH)-llm2vec/bin/python $(BIN)/python -m pytest \
-		tests/unit/exports tests/unit/attention/test_older_loaders.py \
+		tests/unit/exports tests/unit/attention/test_older_loaders.py tests/unit/bench/test_serving_script.py \
 		tests/parity/test_export_llama_cpp.py tests/parity/test_export_graphs.py tests/parity/test_export_older_loaders.py
 	LLM2VEC_PYTHON=$(BENCH)-llm2vec/bin/python $(BIN)/python benchmarks/serving.py
 
