@@ -14,14 +14,14 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
 
 import torch
 
 from bothways.ablation.ablation_plan import Plan, read_plan
-from bothways.ablation.ablation_rows import read_rows
+from bothways.ablation.ablation_rows import Row, read_rows
 from bothways.ablation.forecast import Forecast, forecast, required
 from bothways.ablation.grid import STARTS, Grid, Node, expand
 from bothways.ablation.measure import Bench
@@ -116,8 +116,9 @@ def ablate(
         raise InputError(
             "ablate: runs in one process; start it without accelerate launch or torchrun"
         )
-    _check_base(chosen.base)
-    grid = expand(chosen, read_rows(chosen), folder)
+    rows = read_rows(chosen)
+    _check_base(chosen.base, rows)
+    grid = expand(chosen, rows, folder)
     chosen_on = _check_sources(grid)
     bench = Bench(chosen, folder, device=device, retrain=retrain)
     inventory = Inventory(folder)
@@ -144,13 +145,15 @@ def _plan(plan: Given, choices: Mapping[str, Any]) -> Plan:
     return read_plan(plan, **given)
 
 
-def _check_base(base: str) -> None:
-    """Check, before anything is written, that the base exists and can be made bidirectional."""
+def _check_base(base: str, rows: Sequence[Row]) -> None:
+    """Check, before anything is written, that the base exists and can have the rows' directions."""
     source = locate(base)
     if is_encoder(source):
         raise InputError(f"base: {base} is a finished encoder; an ablation starts from a base LLM")
     if source.kind in ("hub", "folder"):
-        check_supported(read_config(source.name, source.path))
+        config = read_config(source.name, source.path)
+        for direction in {row.direction for row in rows}:
+            check_supported(config, direction)
 
 
 def _check_sources(grid: Grid) -> set[str]:

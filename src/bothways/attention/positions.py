@@ -20,7 +20,10 @@ def usable_positions(model: nn.Module) -> int | None:
     # under dynamic positions the length of training, up to which a text's frequencies do not follow
     # its neighbors' lengths
     config: Any = model.config
-    own = getattr(config.get_text_config(), "max_position_embeddings", None) or 0
+    text = config.get_text_config()
+    # MPT has biases for max_seq_len tokens, and no other field
+    named = getattr(text, "max_position_embeddings", None) or getattr(text, "max_seq_len", None)
+    own = named if isinstance(named, int) else 0
     # RoBERTa's lineage counts positions from padding_idx + 1; XLNet writes -1 for no limit
     return own - position_offset(model) if own > 0 else None
 

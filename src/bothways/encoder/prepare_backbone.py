@@ -23,10 +23,11 @@ def prepare(
     Returns that choice and a report for provenance.
 
     Raises:
-        UnsupportedFamily: the family has layers that no mask can turn.
+        UnsupportedFamily: a bidirectional encoder is asked for, and the family has layers that no
+            mask can turn.
     """
     config: Any = model.config
-    check_supported(config)
+    check_supported(config, direction)
     name = getattr(model, "name_or_path", "") or type(model).__name__
     with foreign(name, "cannot be run", "its config.json holds values that do not go together"):
         report = set_direction(model, direction, windows=windows)

@@ -5,6 +5,8 @@ bidirectional. LFM2 and Falcon-H1 have attention layers that look ahead and othe
 cannot. The first token then reacts to the last one, although half of the network runs in one
 direction. Such families are recognized by the layers in their config.
 
+They stay causal, so a causal encoder can be made of them (`direction="causal"`).
+
 `measure_families` proves the other families on small random models (`zoo`), on your machine. It
 gives one row per family that transformers registers for causal language modeling. The references
 share no code with the library: stock transformers with padding, and the untouched model under an
@@ -28,6 +30,7 @@ from transformers.utils import logging
 
 from bothways.attention.text_config import is_encoder_only
 from bothways.backbone.family import zoo
+from bothways.config import Direction
 from bothways.errors import InputError, UnsupportedFamily
 from bothways.nearest import did_you_mean
 from bothways.progress import Progress
@@ -84,8 +87,8 @@ class FamilyRow:
 
     Args:
         family: transformers' model type.
-        verdict: "proven", "refused" (by `check_supported`), "failed" (tried but not proven) or "not
-            a text decoder".
+        verdict: "proven", "refused" (by `check_supported` as a bidirectional encoder), "failed"
+            (tried but not proven) or "not a text decoder".
         execution: "packed" (the family runs plans itself) or "padded". It is empty if nothing ran.
         windows: True if sliding windows were lifted.
         needs_eager: True if a plain loader must be told `attn_implementation="eager"`.
@@ -102,24 +105,36 @@ class FamilyRow:
     seconds: float = 0.0
 
 
-def check_supported(config: PretrainedConfig) -> None:
+def check_supported(config: PretrainedConfig, direction: Direction = "bidirectional") -> None:
     """Refuse families that no attention mask makes bidirectional.
 
     Args:
         config: config of the model to convert. Its text config decides.
+        direction: of the encoder. As a causal one, every family runs as it was trained.
 
     Raises:
         UnsupportedFamily: if the family is refused, with its name and the reason.
     """
+    reason = only_causal(config) if direction == "bidirectional" else None
+    if reason:
+        name = config.get_text_config().model_type
+        raise UnsupportedFamily(
+            f"{name} cannot be made bidirectional: it {reason}; with direction causal it can become a causal encoder"
+        )
+
+
+def only_causal(config: PretrainedConfig) -> str | None:
+    """Return why no attention mask makes a family bidirectional, or None if nothing is known.
+
+    The reason follows the family's name, for example "has linear-attention layers, …".
+    """
     text = config.get_text_config()
-    reason = (
+    return (
         REFUSED.get(text.model_type)
         or REFUSED.get(config.model_type)
         or _by_fields(text)
         or _by_layers(text)
     )
-    if reason:
-        raise UnsupportedFamily(f"{text.model_type} cannot be made bidirectional: it {reason}")
 
 
 def _by_layers(config: PretrainedConfig) -> str | None:
@@ -210,15 +225,19 @@ def _row(family: str, limit_s: float) -> FamilyRow:
 
 
 def _verdict(family: str) -> dict[str, Any]:
-    from bothways.backbone.family.family_proof import prove_encoder, prove_family
+    from bothways.backbone.family.family_proof import (
+        prove_as_causal,
+        prove_encoder,
+        prove_family,
+    )
 
     other = _not_a_text_decoder(family)
     if other:
         return {"verdict": "not a text decoder", "reason": other}
-    try:
-        check_supported(CONFIG_MAPPING[family]())
-    except UnsupportedFamily as error:
-        return {"verdict": "refused", "reason": str(error).split(": it ", 1)[-1]}
+    reason = only_causal(CONFIG_MAPPING[family]())
+    if reason:
+        found = prove_as_causal(family)
+        return {**found, "verdict": "refused", "reason": f"{reason}; {found['reason']}"}
     if is_encoder_only(CONFIG_MAPPING[family]()):
         return {**prove_encoder(family), "verdict": "not a text decoder"}
     return prove_family(family)
@@ -316,10 +335,15 @@ def to_markdown(rows: Sequence[FamilyRow]) -> str:
     for verdict in ("refused", "failed", "not a text decoder"):
         chosen = [row for row in rows if row.verdict == verdict]
         if chosen:
+            lines += ["", f"## {verdict.capitalize()} ({len(chosen)})", ""]
+            if verdict == "refused":
+                lines += [
+                    'These cannot be made bidirectional. `--direction causal` makes causal encoders of them. "causal: proven"',
+                    "says that no token reacts to a later one or to a neighbor, and that a text has the states of plain",
+                    "`AutoModel`, packed, alone and padded right.",
+                    "",
+                ]
             lines += [
-                "",
-                f"## {verdict.capitalize()} ({len(chosen)})",
-                "",
                 "| family | execution | reason |",
                 "|---|---|---|",
             ]

@@ -80,6 +80,38 @@ def prove_family(family: str) -> dict[str, Any]:
     return {**found, "verdict": "proven"}
 
 
+def prove_as_causal(family: str) -> dict[str, Any]:
+    """Prove a family that cannot be made bidirectional as a causal encoder.
+
+    No token may react to a later one, or to another text. The states of each text must be those of
+    the untouched model, and of plain `AutoModel` on the saved folder.
+
+    Returns:
+        Fields of `FamilyRow`: execution, needs_eager and reason, which says "causal: proven" or why
+            not.
+    """
+    found: dict[str, Any] = {"execution": "", "needs_eager": False}
+    try:
+        model = zoo.build(family)
+        ids = sample(model)
+        original = torch.cat([states(model, text) for text in ids.split(LENGTHS)])
+        set_direction(model, "causal")
+        found["execution"] = execution = explain_execution(model)[0]
+        # far tokens may have too little influence on a recurrent state to be seen
+        proof = prove_direction(model, execution, "causal", lengths=LENGTHS, ids=ids)
+        if proof.leaks:
+            raise NotProven(proof.sentence)
+        packed = run(model, ids, AttentionPlan(LENGTHS, "causal"), execution)
+        expect_equal(packed, original, "a text has other states than in the untouched model")
+        with tempfile.TemporaryDirectory() as folder:
+            model.save_pretrained(folder)
+            loaded = AutoModel.from_pretrained(folder, dtype=torch.float32).eval()
+        expect_equal(padded(loaded, ids, "right"), packed, "the saved folder gives other states")
+    except Exception as error:  # the table reports it
+        return {**found, "reason": f"causal: not proven ({' '.join(str(error).split())[:160]})"}
+    return {**found, "reason": "causal: proven"}
+
+
 def prove_packed(model: PreTrainedModel, execution: Execution, ids: Tensor) -> Tensor:
     """Prove the direction by perturbation, and that each text has equal states alone and packed.
 

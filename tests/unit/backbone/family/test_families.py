@@ -3,11 +3,18 @@ command.
 """
 
 import pytest
-from transformers import CONFIG_MAPPING, AutoConfig
+import torch
+from sentence_transformers import SentenceTransformer
+from transformers import CONFIG_MAPPING, AutoConfig, AutoModel
 
+import bothways as bw
+from bothways.attention.direction import set_direction
 from bothways.backbone.family import family_proof
 from bothways.backbone.family.families import FamilyRow, check_supported, measure_families, to_markdown
+from bothways.encoder.proof.doctor import doctor
 from bothways.errors import InputError, UnsupportedFamily
+from export_models import small_model
+from tiny import SENTENCES
 
 EXPECTED = {
     "llama": ("packed", False, False),
@@ -44,8 +51,40 @@ REFUSED = [
 def test_families_no_mask_can_turn_are_refused_by_name_with_the_reason(family):
     with pytest.raises(UnsupportedFamily, match=rf"^{family} cannot be made bidirectional: it \w+"):
         check_supported(CONFIG_MAPPING[family]())
+    with pytest.raises(UnsupportedFamily, match="; with direction causal it can become a causal encoder"):
+        check_supported(CONFIG_MAPPING[family]())
+    check_supported(CONFIG_MAPPING[family](), "causal")
+
+
+@pytest.mark.parametrize("family", ["gpt_neo", "mpt", "lfm2", "qwen3_next", "falcon_h1", "mamba2"])
+def test_such_families_are_proven_as_causal_encoders(family):
     (row,) = measure_families([family])
-    assert row.verdict == "refused" and row.reason
+    assert (row.verdict, row.execution) == ("refused", "padded")
+    assert row.reason.endswith("; causal: proven")
+
+
+def test_a_causal_family_that_looked_ahead_would_not_be_proven(monkeypatch):
+    monkeypatch.setattr(family_proof, "set_direction", lambda model, direction: real(model, "bidirectional"))
+    real = set_direction
+    assert "causal: not proven (token 1 sees the later token 2)" in family_proof.prove_as_causal("llama")["reason"]
+
+
+@pytest.mark.parametrize("family", ["gpt_neo", "mpt", "lfm2", "qwen3_next"])
+def test_a_causal_encoder_has_the_states_of_plain_transformers(tmp_path, family):
+    """Texts of several lengths in one batch, also from the saved folder and in sentence-transformers."""
+    base = small_model(tmp_path / "base", family)
+    with pytest.raises(UnsupportedFamily, match="with direction causal it can become"):
+        bw.convert(base)
+    encoder = bw.convert(base, direction="causal", pooling="last", dtype="float32", device="cpu")
+    model = AutoModel.from_pretrained(base, dtype=torch.float32).eval()
+    with torch.no_grad():
+        right = [model(torch.tensor([row.ids])).last_hidden_state[0, -1].numpy() for row in encoder.tokenize(SENTENCES)]
+    assert abs(encoder.encode(SENTENCES) - right).max() < 1e-5
+    encoder.save(tmp_path / "saved")
+    assert abs(bw.load(tmp_path / "saved", dtype="float32", device="cpu").encode(SENTENCES) - right).max() < 1e-5
+    stock = SentenceTransformer(str(tmp_path / "saved"), device="cpu")
+    assert abs(stock.encode(SENTENCES) - right).max() < 1e-5
+    assert doctor(encoder).ok
 
 
 def test_the_text_part_of_a_composite_is_what_counts():
