@@ -21,7 +21,7 @@ from typing import Any, Literal, overload
 import torch
 
 from bothways.ablation.ablation_plan import Plan, read_plan
-from bothways.ablation.ablation_rows import Row, read_rows
+from bothways.ablation.ablation_rows import AblationRow, read_rows
 from bothways.ablation.forecast import Forecast, forecast, required
 from bothways.ablation.grid import STARTS, Grid, Node, expand
 from bothways.ablation.measure import Bench
@@ -145,7 +145,7 @@ def _plan(plan: Given, choices: Mapping[str, Any]) -> Plan:
     return read_plan(plan, **given)
 
 
-def _check_base(base: str, rows: Sequence[Row]) -> None:
+def _check_base(base: str, rows: Sequence[AblationRow]) -> None:
     """Check, before anything is written, that the base exists and can have the rows' directions."""
     source = locate(base)
     if is_encoder(source):

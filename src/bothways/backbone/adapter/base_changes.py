@@ -2,19 +2,22 @@
 
 PiSSA, OLoRA, LoftQ, LoRA-GA and CorDA take something out of the base's weights before training.
 The saved factors are right only over the changed base. peft repeats the change when it loads the
-adapter, and that gives the same base for `pissa`, `olora` and `loftq`. For the others it does not:
+adapter, and that gives the same base for `pissa` and `olora`. For the others it may not:
 
 - `pissa_niter_16` decomposes with random numbers. Every load gives slightly different weights. If
   the decomposition had converged, the exact one gives the same base, and that is measured here.
 - `lora_ga` and `corda` need gradients or covariances that are not saved.
+- `loftq` rounds the base to 4 or 8 bits. peft repeats that with bitsandbytes on a GPU alone (peft
+  0.20 and later; earlier versions had code of their own, with other numbers).
 
-peft converts such adapters into plain ones with
+peft converts such adapters, except LoftQ's, into plain ones with
 `save_pretrained(…, path_initial_model_for_weight_conversion=…)`.
 """
 
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +41,11 @@ _CONVERGED = 1e-4  # of the norm of a base weight
 def refuse_lost_base(config: object, file: Path) -> None:
     """Raise InputError if the base that an adapter was trained over cannot be computed again."""
     kind = getattr(config, "init_lora_weights", None)
+    if kind == "loftq" and not (torch.cuda.is_available() and find_spec("bitsandbytes")):
+        raise InputError(
+            f"{file}: init_lora_weights 'loftq' rounded the base before training, and peft repeats that only with bitsandbytes on a GPU; "
+            "merge the adapter there with peft's merge_and_unload, and give the merged model"
+        )
     if isinstance(kind, str) and kind in _LOST:
         raise InputError(
             f"{file}: init_lora_weights {kind!r} changed the base before training by {_LOST[kind]}, which are not saved; {_REMEDY}"

@@ -21,18 +21,23 @@ ADAPTER_FILES = (
 )
 
 
-def snapshot(repository: str) -> Path:
+def snapshot(repository: str, revision: str | None = None) -> Path:
     """Get a local copy of the small files and safetensors of a hub repository, given its id.
+
+    Args:
+        repository: the id, for example "Qwen/Qwen3-0.6B".
+        revision: a branch, tag or commit. If None, the main branch.
 
     Raises:
         SourceError: if it cannot be found or reached.
     """
     from huggingface_hub import snapshot_download
 
-    with in_one_line(repository):
+    with in_one_line(repository if revision is None else f"{repository} at revision {revision}"):
         return Path(
             snapshot_download(
                 repository,
+                revision=revision,
                 ignore_patterns=["*.bin", "*.onnx", "*.h5", "*.msgpack", "*.ot", "*.gguf"],
             )
         )

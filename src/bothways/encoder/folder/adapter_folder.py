@@ -21,6 +21,7 @@ import torch
 
 from bothways.backbone.adapter.adapter_files import MERGED, merged_in
 from bothways.backbone.adapter.merging import adapter_rope, merge_saved
+from bothways.backbone.adapter.named_base import named_base
 from bothways.backbone.loading.checkpoint_loading import read_tokenizer
 from bothways.backbone.loading.model_source import TOKENIZER_FILES, resolve
 from bothways.backbone.loading.sources import Pretrained, load_pretrained
@@ -28,7 +29,6 @@ from bothways.backbone.rope import rope_overrides
 from bothways.backbone.tokenizer.preparation import prepare_tokenizer
 from bothways.errors import InputError, SourceError
 from bothways.folder_files import ADAPTER, OURS
-from bothways.foreign import read_object
 
 
 def is_adapter(root: Path) -> bool:
@@ -55,13 +55,11 @@ def load(
         InputError: no base is named, or the adapter does not fit it.
         SourceError: the base cannot be found or reached.
     """
-    named = read_object(root / ADAPTER).get("base_model_name_or_path")
-    name = named if base is None else base
-    if not isinstance(name, str | os.PathLike) or not str(name):
-        raise InputError(f"{root / ADAPTER}: names no base model; give it as base=")
     rope = adapter_rope(root)
     try:
-        source = resolve(name)
+        source = named_base(root) if base is None else resolve(base)
+        if source is None:
+            raise InputError(f"{root / ADAPTER}: names no base model; give it as base=")
         overrides = None if rope is None else rope_overrides(source, rope)
         loaded = load_pretrained(
             source, dtype=torch.float32, device=device, config_overrides=overrides
@@ -78,4 +76,4 @@ def load(
         loaded.tokenizer = prepare_tokenizer(
             read_tokenizer(str(root), str(root)), loaded.model.config
         )
-    return loaded, {"base": str(name), "base_adapter": str(root), MERGED: held}
+    return loaded, {"base": str(source), "base_adapter": str(root), MERGED: held}

@@ -33,6 +33,7 @@ from torch import nn
 from bothways.attention.text_config import state_width, text_configs
 from bothways.backbone.adapter.adapter_files import MERGED, NEEDS, local_adapter, merged_in
 from bothways.backbone.adapter.merging import adapter_rope, merge_saved
+from bothways.backbone.adapter.named_base import named_base
 from bothways.backbone.loading.model_source import Source, locate, resolve
 from bothways.backbone.loading.sources import Pretrained, load_pretrained, saved_tokenizer
 from bothways.backbone.rope import rope_overrides
@@ -158,10 +159,12 @@ def _base_of(path: Path, base: str | os.PathLike[str] | None) -> tuple[Source, s
     own = path / ADAPTER
     if not own.is_file():
         return resolve(base or path), ""
-    named = str(read_object(own).get("base_model_name_or_path") or "")
-    if not (base or named):
+    if base:
+        return resolve(base), str(read_object(own).get("base_model_name_or_path") or "")
+    stated = named_base(path)
+    if stated is None:
         raise InputError(f"{own}: names no base model; give it as base=")
-    return resolve(base or named), named
+    return stated, str(stated)
 
 
 def add(

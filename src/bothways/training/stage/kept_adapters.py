@@ -143,10 +143,16 @@ def _below(encoder: Encoder, context: StageContext) -> _Below:
 
 def _base_of(adapter: Path) -> str:
     file = adapter / ADAPTER
-    named = read_object(file).get("base_model_name_or_path")
+    values = read_object(file)
+    named = values.get("base_model_name_or_path")
     if not isinstance(named, str) or not named:
         raise InputError(
             f"{file}: names no base model (base_model_name_or_path); write the model's name there"
+        )
+    if values.get("revision") and not Path(named).expanduser().is_dir():
+        raise InputError(
+            f"{file}: its base is revision {values['revision']!r:.60} of {named}, which an adapter over it would not name; download that "
+            "revision and write its folder there, or use keep: merged"
         )
     return named
 

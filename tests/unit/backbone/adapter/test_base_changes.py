@@ -12,6 +12,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, GPT2Config
 
 import bothways as bw
+from bothways.backbone.adapter import base_changes
 from bothways.errors import InputError
 from tiny import tiny_llama, tiny_model
 
@@ -85,6 +86,27 @@ def test_a_base_that_cannot_be_computed_again_is_refused(base: Path, tmp_path: P
     file = tmp_path / "adapter" / "adapter_config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "init_lora_weights": init}))
     with pytest.raises(InputError, match=f"adapter_config.json: init_lora_weights '{init}' changed the base"):
+        merged(base, tmp_path / "adapter")
+
+
+def test_loftq_is_refused_if_its_rounding_cannot_be_repeated(
+    base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained(base, tmp_path / "adapter")
+    file = tmp_path / "adapter" / "adapter_config.json"
+    values = {"init_lora_weights": "loftq", "loftq_config": {"loftq_bits": 4, "loftq_iter": 1}}
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+    for gpu in (False, True):  # without bitsandbytes
+        monkeypatch.setattr(torch.cuda, "is_available", lambda gpu=gpu: gpu)
+        monkeypatch.setattr(base_changes, "find_spec", lambda name: None)
+        with pytest.raises(
+            InputError, match=r"'loftq' rounded the base .* merge the adapter there with peft's merge_and_unload"
+        ):
+            base_changes.refuse_lost_base(LoraConfig(**values), file)
+    monkeypatch.setattr(base_changes, "find_spec", lambda name: name)
+    base_changes.refuse_lost_base(LoraConfig(**values), file)
+    monkeypatch.undo()
+    with pytest.raises(InputError, match=r"adapter_config\.json: init_lora_weights 'loftq'"):
         merged(base, tmp_path / "adapter")
 
 
