@@ -102,6 +102,13 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ): "only older torch keeps casts made without a graph",
     ("training/loop/randomness.py", "self._epoch = -1 | 1 -> 2"): "any number that no epoch has",
     ("training/recipe/overrides.py", "-> difflib.get_close_matches(key, names)"): "the first of them is the closest either way",
+    ("encoder/proof/comparison.py", "int(batch.input_ids[0]), device=batch.input_ids.device) | 0 -> -1"): "padding is masked",
+    ("encoder/proof/disk.py", "min(2 * smallest + 8, LONGEST))) | 8 -> 7"): "any length beyond the window",
+    (
+        "encoder/proof/disk.py",
+        "-> AutoModel.from_pretrained(str(encoder.folder), dtype=encoder.dtype)",
+    ): "a folder is not looked up",
+    ("encoder/proof/vector_checks.py", "-> distance(states[:1], moved[:1])"): "a share of the other side, far from the limit",
     (
         "objectives/contrastive.py",
         "if all(text == texts[0] for text in texts): | 0 -> -1",

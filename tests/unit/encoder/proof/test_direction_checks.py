@@ -6,7 +6,9 @@ import torch
 import bothways as bw
 from bothways.attention import interface
 from bothways.attention.plan import AttentionPlan
+from bothways.encoder.proof import direction_checks
 from bothways.encoder.proof.doctor import doctor
+from bothways.encoder.proof.samples import TEXTS
 from tiny import tiny_llama
 
 
@@ -75,6 +77,20 @@ def test_a_layer_with_a_mask_of_its_own_is_named(encoder):
     found = failed(doctor(encoder))
     assert found["layers"] == "layer 1 ran a mask of its own"
     assert found["direction"].endswith(": layer 1 ran a mask of its own")
+
+
+def test_the_tokens_are_those_of_real_texts(encoder, monkeypatch):
+    given = []
+    real = direction_checks.prove_direction
+
+    def recorded(*args, ids, **options):
+        given.append(ids.tolist())
+        return real(*args, ids=ids, **options)
+
+    monkeypatch.setattr(direction_checks, "prove_direction", recorded)
+    assert doctor(encoder, quick=True).ok
+    first, second = (encoder.tokenize([text])[0].ids for text in TEXTS[:2])
+    assert given == [[*first[:6], *second[:3]]]
 
 
 def test_a_padded_model_with_another_implementation_is_caught(folder):

@@ -5,10 +5,30 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 import bothways as bw
 from bothways.backbone.loading import embedded
+from bothways.encoder.proof import disk
 from bothways.encoder.proof.doctor import doctor
+from tiny import tiny_llama
 from unit.backbone.loading.test_embedded import NAME, Shop, goods, shop  # noqa: F401 - fixtures
+
+
+def test_a_copy_that_does_not_fit_is_not_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bw.convert(tiny_llama(tmp_path / "base"), dtype="float32", device="cpu").save(tmp_path / "saved")
+    encoder = bw.load(tmp_path / "saved", dtype="float32", device="cpu")
+    need = disk._bytes(encoder)
+    assert need == int(1.1 * sum(4 * value.numel() for value in encoder.backbone.state_dict().values()))
+    assert "the same vectors through plain transformers" in disk.on_disk(encoder, "on disk", False).sentence
+    monkeypatch.setattr(disk, "_plain", None)
+    for gib, free in (("0.0", need - 1), ("1.5", 3 * 2**29 - 1)):
+        if gib != "0.0":
+            monkeypatch.setattr(disk, "_bytes", lambda _: 3 * 2**29)
+        monkeypatch.setattr(disk, "_available", lambda _, free=free: free)
+        check = disk.on_disk(encoder, "on disk", False)
+        assert check.passed and check.figure == "–"
+        assert check.sentence == f"not compared: a second copy of the model takes {gib} GiB, more than is free here"
 
 
 def test_the_doctor_hashes_the_copy_again(

@@ -4,7 +4,7 @@ purpose.
 
 import pytest
 import torch
-from transformers import Gemma3TextConfig, GPTJConfig, MistralConfig, StableLmConfig
+from transformers import Gemma3TextConfig, GPT2Config, GPTJConfig, MistralConfig, StableLmConfig
 
 import bothways as bw
 from bothways.attention import interface
@@ -43,6 +43,10 @@ def test_sound_encoders_pass_every_check(folder, options):
     assert {check.name for check in diagnosis} == NAMES
     assert all(check.figure and check.sentence for check in diagnosis)
     assert str(diagnosis).endswith("all 12 checks passed")
+    (packing,) = (check for check in diagnosis if check.name == "packing")
+    if options.get("dtype") == "bfloat16":
+        assert 0.999 <= float(packing.figure.removeprefix("cos ")) <= 1
+    assert "a random adapter keeps the vectors" in str(diagnosis)
 
 
 def test_quick_leaves_out_training_and_adapters(encoder):
@@ -65,6 +69,8 @@ KINDS = {
         {**TINY, "head_dim": 8, "sliding_window": 4, "layer_types": ["sliding_attention", "full_attention"]},
     ),
     "eager elsewhere": (StableLmConfig, TINY),
+    # padding before a text must not ask for a position below the first
+    "learned positions": (GPT2Config, {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128, "initializer_range": 0.1}),
 }
 
 
@@ -106,6 +112,14 @@ def test_a_model_that_stops_is_a_finding(encoder, monkeypatch):
     monkeypatch.setattr(interface, "execute", broken)
     found = failed(doctor(encoder, quick=True))
     assert found["packing"] == "the model stopped with RuntimeError: no such kernel"
+    long = "no  such\n" * 100
+
+    def wordy(*args, **kwargs):
+        raise ValueError(long)
+
+    monkeypatch.setattr(interface, "execute", wordy)
+    message = failed(doctor(encoder, quick=True))["order"].removeprefix("the model stopped with ValueError: ")
+    assert len(message) == 200 and message.startswith("no such no such")
 
 
 def test_diagnosis_prints_failures():

@@ -6,6 +6,7 @@ from transformers import MistralConfig
 import bothways as bw
 from bothways.attention import interface
 from bothways.attention.plan import AttentionPlan
+from bothways.encoder.proof import vector_checks
 from bothways.encoder.proof.doctor import doctor
 from tiny import TINY, tiny_llama, tiny_model
 
@@ -36,6 +37,25 @@ def test_packed_passes_that_leak_are_caught(encoder, monkeypatch):
     assert found["packing"] == "a text's vector changes when other texts are packed with it"
     assert found["direction"] == "a token of text 1 sees a token of its neighbor, text 2"
     assert found["training direction"] == "in training mode a token of text 2 sees a token of text 1"
+
+
+def test_what_packing_may_change_is_what_stock_code_changes(encoder, monkeypatch):
+    """The allowance is asked for only if vectors differ at all, and for this encoder and batch."""
+    asked = []
+
+    def allowance(given, batch):
+        asked.append((given, batch.rows))
+        return allowed
+
+    monkeypatch.setattr(vector_checks, "allowance", allowance)
+    allowed = 1.0
+    assert vector_checks.packing(encoder, "packing", False).passed and not asked
+    monkeypatch.setattr(vector_checks, "EXACT", -1.0)
+    check = vector_checks.packing(encoder, "packing", False)
+    assert check.passed and check.sentence.endswith("as closely as its own kernels agree")
+    allowed = -1.0
+    assert not vector_checks.packing(encoder, "packing", True).passed
+    assert asked == [(encoder, 6), (encoder, 3)]
 
 
 def test_a_window_that_came_back_is_caught(tmp_path):
