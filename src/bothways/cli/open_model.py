@@ -136,6 +136,28 @@ def cut_texts(model: Evaluated, tokens: int) -> None:
         )
 
 
+def compare_by(model: Evaluated, similarity: str) -> None:
+    """Make all tasks compare an encoder's vectors by a similarity, as if its folder said so.
+
+    Its fingerprint changes with this. A task's own `similarity=` still wins.
+
+    Raises:
+        InputError: if the similarity is unknown, or for BM25 or a language model.
+    """
+    from bothways.encoder.encoder import Encoder
+    from bothways.similarity_names import check_similarity
+
+    kind = check_similarity(similarity)
+    if isinstance(model, Encoder):
+        model.options.similarity = kind or "cosine"
+    elif hasattr(model, "similarity_fn_name"):
+        model.similarity_fn_name = kind
+    else:
+        raise InputError(
+            f"--similarity {similarity}: only for an encoder, and {type(model).__name__} does not make vectors"
+        )
+
+
 def pictures(task: Task | None, details: dict[str, Any]) -> list[str]:
     """Return lines that show a result better than its numbers do.
 

@@ -45,6 +45,7 @@ from bothways.losses.gather import gather_rows
 from bothways.losses.infonce import SIMCSE_SCALE, column_loss, cosine_logits
 from bothways.losses.loss_sum import LossSum
 from bothways.losses.matryoshka import Matryoshka
+from bothways.losses.similarity_scores import similarity_scores
 
 LLM2VEC_SCALE = 50.0
 """Scale of LLM2Vec's supervised stage, temperature 0.02.
@@ -253,7 +254,9 @@ class _Judge:
             cosines = cosine_logits(self.rows.query, self.columns.vectors, scale=1.0)
             found = self._named(cosines, tests)
             if self.guide is not None:
-                guided = cosine_logits(self.guide.query, self._guide_columns(), scale=1.0)
+                guided = similarity_scores(
+                    self.guide.query, self._guide_columns(), tests.guide_similarity
+                )
                 limit = guided.gather(1, self.labels[:, None]) - tests.guide_margin
                 found = found | (guided > limit)
             return found.scatter(1, self.labels[:, None], False)
@@ -288,9 +291,10 @@ class _Judge:
             if self.guide is not None:
                 columns = self._guide_columns()
                 left, right = vectors_of(direction, self._sides(self.guide, columns))
-                own = cosine_logits(self.guide.query, columns, scale=1.0)
+                kind = tests.guide_similarity
+                own = similarity_scores(self.guide.query, columns, kind)
                 limit = own.gather(1, self.labels[:, None]) - tests.guide_margin
-                hidden = hidden | ((cosine_logits(left, right, scale=1.0) > limit) & ~made.own)
+                hidden = hidden | ((similarity_scores(left, right, kind) > limit) & ~made.own)
         return replace(made, hidden=hidden)
 
     def _named(self, cosines: Tensor, tests: FalseNegatives) -> Tensor:

@@ -10,7 +10,7 @@ There are five tests, each an option. Their findings are joined:
                  (Qwen3-Embedding, arXiv 2506.05176, §3: margin 0.1)
     fraction     cos(q_i, c) ≥ fraction · cos(q_i, p_i)
                  (NV-Retriever's TopK-PercPos, arXiv 2407.15831: 0.95 for mining)
-    guide        g(q_i, c) > g(q_i, p_i) - guide_margin, with g the cosine of a second encoder
+    guide        g(q_i, c) > g(q_i, p_i) - guide_margin, with g the similarity of a second encoder
                  (GISTEmbed, arXiv 2402.16829, §3)
 
 A row's own positive is never left out. `bothways.data.labeled.right_answers` determines the known
@@ -29,6 +29,7 @@ from torch import Tensor
 
 from bothways.losses.gather import gather_rows
 from bothways.moved import old_names
+from bothways.similarity_names import Similarity
 
 NONE = -1
 """Fills the place of an id if there is no text or label. Ids are ≥ 0."""
@@ -45,7 +46,8 @@ class FalseNegatives:
         fraction: share of the positive's cosine. If None, this test is skipped. If that cosine is
             negative, it is divided by the fraction instead (cos ≥ cos_pos / fraction), so the
             threshold lies below the positive for every fraction below 1.
-        guide_margin: distance in the guide's cosines. It counts only if guide vectors are given.
+        guide_margin: distance in the guide's scores. It counts only if guide vectors are given.
+        guide_similarity: how the guide's vectors are compared.
     """
 
     same_text: bool = True
@@ -53,6 +55,7 @@ class FalseNegatives:
     margin: float | None = None
     fraction: float | None = None
     guide_margin: float = 0.0
+    guide_similarity: Similarity = "cosine"
 
 
 @dataclass(frozen=True)

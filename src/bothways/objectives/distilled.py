@@ -9,6 +9,7 @@ Letters: N texts, D the student's and E the teacher's width.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -34,9 +35,12 @@ from bothways.objectives.pooled import PooledConfig, PooledObjective, PooledSett
 from bothways.objectives.step_output import StepOutput
 from bothways.objectives.teacher.teacher_config import TeacherConfig
 from bothways.objectives.teacher.vector_cache import TeacherVectors, teacher_vectors
+from bothways.similarity_names import NAMES, Similarity
 
 if TYPE_CHECKING:
     from bothways.encoder.encoder import Encoder
+
+log = logging.getLogger("bothways")
 
 
 class DistilledConfig(PooledConfig):
@@ -53,15 +57,25 @@ class DistilledConfig(PooledConfig):
     similarities: float = Field(
         default=0.0,
         ge=0,
-        description="weight of the squared difference of the cosines of all texts of a batch",
+        description="weight of the squared difference of the cosines of all texts of a batch. If teacher and encoder both state "
+        "another similarity, of that one",
     )
     scores: float = Field(
         default=1.0,
         ge=0,
-        description="weight of the divergence of each text's softmax over the other texts of a batch",
+        description="weight of the divergence of each text's softmax over the other texts of a batch, by the similarity that "
+        "the teacher and the encoder state",
     )
     temperature: float = Field(
-        default=DISTILLATION_TEMPERATURE, gt=0, description="scores: divides the cosines of both"
+        default=DISTILLATION_TEMPERATURE,
+        gt=0,
+        description="scores: divides the encoder's similarities, and the teacher's",
+    )
+    teacher_temperature: float | None = Field(
+        default=None,
+        gt=0,
+        description="scores: divides the teacher's similarities. If null, as temperature, or 1 for dot products of a teacher whose "
+        "vectors are longer than 1",
     )
     projection: bool | None = Field(
         default=None,
@@ -96,16 +110,48 @@ class DistilledConfig(PooledConfig):
 
         Raises:
             InputError: the family does not support a dropout, a Matryoshka width exceeds the
-                encoder's vectors, the teacher cannot encode, or its vectors have another width and
-                `projection` is false.
+                encoder's vectors, the teacher cannot encode, its vectors have another width and
+                `projection` is false, or its similarity does not fit the other options.
         """
         prompt = self.teacher.query_prompt
-        width = teacher_vectors(self.teacher, [(prompt, "a")], device=encoder.device).width
+        one = teacher_vectors(self.teacher, [(prompt, "a")], device=encoder.device)
+        self._check_similarity(encoder, one)
+        width = one.width
         linear = self._linear(encoder, width)
         keep = linear is not None and self.keep_projection
         if keep:
             check_room(encoder.pooling, "keep_projection")
-        return Distilled(self._settings(encoder), self, linear=linear, keep=keep)
+        if self.mse and encoder.options.similarity != one.similarity:
+            log.warning(
+                "objective distillation: mse learns vectors that teacher %s compares by %s, and the encoder will be saved to compare "
+                'by %s; to rank as the teacher does, write "similarity_fn_name": "%s" into its config_sentence_transformers.json',
+                self.teacher.encoder,
+                NAMES[one.similarity],
+                NAMES[encoder.options.similarity],
+                one.similarity,
+            )
+        return Distilled(
+            self._settings(encoder),
+            self if self.teacher_temperature else self._with_temperature(one),
+            linear=linear,
+            keep=keep,
+            similarities=(encoder.options.similarity, one.similarity),
+        )
+
+    def _check_similarity(self, encoder: Encoder, teacher: TeacherVectors) -> None:
+        """Refuse to compare numbers of two kinds, and distances without a temperature."""
+        kind, own = teacher.similarity, encoder.options.similarity
+        if self.similarities and kind != own:
+            raise InputError(
+                f"objective distillation: similarities compares numbers, but teacher {self.teacher.encoder} compares by {NAMES[kind]} "
+                f"and the encoder by {NAMES[own]}; learn scores instead, or set teacher.similarity to {own}"
+            )
+        if self.scores and self.teacher_temperature is None:
+            teacher.refuse_distances(self.teacher, "objective distillation", "teacher_temperature")
+
+    def _with_temperature(self, teacher: TeacherVectors) -> DistilledConfig:
+        chosen = teacher.temperature(self.temperature)
+        return self.model_copy(update={"teacher_temperature": chosen})
 
     def _linear(self, encoder: Encoder, width: int) -> nn.Linear | None:
         """Make the layer from the encoder's to the teacher's width, or None if there is none."""
@@ -175,6 +221,7 @@ class Distilled(PooledObjective[DistilledBatch]):
         config: the choices.
         linear: layer to the teacher's width. If None, there is none.
         keep: put the layer behind the encoder's pooling.
+        similarities: how the encoder's and the teacher's vectors are compared.
     """
 
     def __init__(
@@ -184,9 +231,10 @@ class Distilled(PooledObjective[DistilledBatch]):
         *,
         linear: nn.Linear | None = None,
         keep: bool = True,
+        similarities: tuple[Similarity, Similarity] = ("cosine", "cosine"),
     ) -> None:
         super().__init__(settings)
-        self.config, self.keep = config, keep
+        self.config, self.keep, self.similarities = config, keep, similarities
         if linear is not None:
             self.projection = linear if keep else _Both(linear)
         self._vectors: TeacherVectors | None = None
@@ -270,8 +318,16 @@ class Distilled(PooledObjective[DistilledBatch]):
             parts["mse"] = squared_distance(projected, teacher)
         widths = config._matryoshka() or Matryoshka((own.shape[1],))
         for name, distance in (
-            ("similarities", similarity_distance),
-            ("scores", partial(score_divergence, temperature=config.temperature)),
+            ("similarities", partial(similarity_distance, similarity=self.similarities[0])),
+            (
+                "scores",
+                partial(
+                    score_divergence,
+                    temperature=config.temperature,
+                    teacher_temperature=config.teacher_temperature,
+                    similarities=self.similarities,
+                ),
+            ),
         ):
             if getattr(config, name):
                 each = [

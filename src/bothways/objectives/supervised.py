@@ -42,7 +42,7 @@ from bothways.objectives.supervised_rows import (
     padded_table,
     teacher_scores,
 )
-from bothways.objectives.teacher.labeled_teacher import scored, vectors_of_rows
+from bothways.objectives.teacher.labeled_teacher import guided_by, scored, vectors_of_rows
 from bothways.objectives.teacher.teacher_config import TeacherConfig
 from bothways.objectives.teacher.vector_cache import TeacherVectors
 
@@ -143,8 +143,8 @@ class Supervised(ContrastiveObjective):
         in_batch: rows that have in-batch negatives, as in `SupervisedConfig`. For example, {"nli":
             True, "banking77": False}.
         guide: an encoder that finds false negatives. If None, there is none.
-        teacher: an encoder whose cosines are the scores for distillation. If None, rows have their
-            own.
+        teacher: an encoder whose similarities are the scores for distillation. If None, rows have
+            their own.
     """
 
     def __init__(
@@ -183,7 +183,13 @@ class Supervised(ContrastiveObjective):
         self._answers.add(texts)
         texts = self._without_answers(texts)
         if self.teacher is not None:
-            texts = scored(texts, self.teacher, device=encoder.device)
+            chosen = self.options.distillation
+            texts = scored(
+                texts,
+                self.teacher,
+                device=encoder.device,
+                temperature=None if chosen is None else chosen.temperature,
+            )
         self._check_columns(texts)
         self._settle_temperature(texts)
         for prompt in dict.fromkeys(prompt for row in texts for prompt in self._prompts(row)):
@@ -195,6 +201,7 @@ class Supervised(ContrastiveObjective):
             self._guided = vectors_of_rows(
                 texts, self.guide, device=encoder.device, also=self._guided
             )
+            self.options = guided_by(self.options, self._guided)
         return texts
 
     def forget(self) -> None:

@@ -23,7 +23,8 @@ class DistillationConfig(Strict):
     )
     teacher: TeacherConfig | None = Field(
         default=None,
-        description="an encoder whose cosines are the scores of all rows. If null, the rows' own scores",
+        description="an encoder whose similarities are the scores of all rows, as it compares texts itself (teacher.similarity). If null, "
+        "the rows' own scores",
     )
 
 
@@ -48,13 +49,13 @@ class FalseNegativesConfig(Strict):
     )
     guide: TeacherConfig | None = Field(
         default=None,
-        description="a second encoder: a column is left out if its cosine with the query exceeds the positive's (GIST)",
+        description="a second encoder: a column is left out if its similarity to the query exceeds the positive's (GIST)",
     )
     guide_margin: float | None = Field(
         default=None,
         ge=-2,
         le=2,
-        description="leave out columns from this far below the positive's cosine on, in the guide's cosines. If null, 0",
+        description="leave out columns from this far below the positive on, in the guide's similarities. If null, 0",
     )
 
     @model_validator(mode="after")

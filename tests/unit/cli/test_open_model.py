@@ -106,6 +106,27 @@ def test_a_language_task_of_a_finished_encoder_is_refused_before_others_run(
     assert not (tmp_path / "r.json").exists()
 
 
+def test_vectors_are_compared_as_asked(run: Run, base: Path, static: Path, pairs: Path, tmp_path: Path) -> None:
+    def spearman(model: object, task: str, *options: object) -> float:
+        out = tmp_path / f"{len(list(tmp_path.iterdir()))}.json"
+        done = run("evaluate", model, "--task", f"sts:{pairs}?{task}name=pairs", "--out", out, *options, *DEVICE)
+        assert done.code == 0, done.err
+        found = json.loads(out.read_text())["tasks"]["pairs"]
+        kind = task.partition("=")[2].strip("&") or (options[1] if options else "cosine")
+        assert found["details"]["similarity"] == kind
+        return found["metrics"]["spearman"]
+
+    for model in (base, static):
+        plain, dot, asked = (
+            spearman(model, *given)
+            for given in (("",), ("", "--similarity", "dot"), ("similarity=dot&", "--similarity", "euclidean"))
+        )
+        assert dot == asked != plain
+    task = ("--task", f"sts:{pairs}")
+    assert "similarity: 'dott' is unknown; do you mean" in run("evaluate", base, *task, "--similarity", "dott", *DEVICE).err
+    assert "error: --similarity dot: only for an encoder, and BM25" in run("evaluate", "bm25", *task, "--similarity", "dot").err
+
+
 def test_texts_are_cut_as_asked(run: Run, base: Path, static: Path, pairs: Path, tmp_path: Path) -> None:
     def score(*options: object) -> dict:
         out = tmp_path / f"{len(list(tmp_path.iterdir()))}.json"

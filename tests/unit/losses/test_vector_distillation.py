@@ -67,6 +67,22 @@ def test_distance_and_gradient_equal_the_loop(case):
     assert float(ours(teacher, teacher)) == pytest.approx(0, abs=1e-12), "a student that agrees is at distance 0"
 
 
+def test_a_teacher_by_dot_products_and_a_student_by_distances():
+    """Each side by its own similarity and temperature, against a loop."""
+    student, teacher = vectors(6, 1), (3 * vectors(4, 2)).detach()
+    found = score_divergence(student, teacher, 0.5, teacher_temperature=2.0, similarities=("manhattan", "dot"))
+    expected = torch.zeros((), dtype=torch.float64)
+    for i in range(N):
+        others = [j for j in range(N) if j != i]
+        ours = torch.stack([-(student[i] - student[j]).abs().sum() / 0.5 for j in others]).log_softmax(0)
+        theirs = torch.stack([teacher[i] @ teacher[j] / 2.0 for j in others]).softmax(0)
+        expected = expected + (theirs * (theirs.log() - ours)).sum()
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=1e-12)
+    apart = similarity_distance(student, 2 * student.detach(), similarity="dot")
+    products = (student @ student.T).detach() * 3
+    torch.testing.assert_close(apart.detach(), (products - products.diag().diag()).square().sum() / (N - 1))
+
+
 def test_the_mean_equals_torchs():
     student, teacher = vectors(6, 1), vectors(6, 2).detach()
     theirs = torch.nn.MSELoss()(student, teacher)

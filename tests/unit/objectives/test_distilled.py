@@ -93,6 +93,36 @@ def test_without_a_projection_only_similarities_can_be_learned(teacher):
         built(teacher, projection=False)
 
 
+def test_scores_are_by_the_similarities_that_both_state(teacher, caplog):
+    encoder = make_encoder()[0].eval()
+    encoder.options.similarity = "dot"
+
+    def loss(**options):
+        config = parse(DistilledConfig, {"teacher": {**teacher, "similarity": "dot"}, "cosine": 0, **options}, where="x")
+        objective = config.build(encoder)
+        batch = objective.collate(objective.prepare(SOME, encoder), torch.Generator())
+        return objective, float(objective.step(encoder, batch, scale=1.0, backward=torch.Tensor.backward, seed=0).loss_sum)
+
+    with torch.no_grad():
+        own = encoder(encoder.pack(encoder.tokenize(SOME))).double()
+    known = torch.from_numpy(letters(SOME)).double()
+    both = ("dot", "dot")
+    for temperature, given in ((1.0, {}), (4.0, {"teacher_temperature": 4.0})):  # of long vectors: logits
+        expected = score_divergence(own, known, teacher_temperature=temperature, similarities=both)
+        assert loss(**given)[1] == pytest.approx(float(expected), rel=1e-3)
+    assert loss(scores=0, similarities=1)[1] == pytest.approx(
+        float(similarity_distance(own, known, similarity="dot")), rel=1e-3
+    )
+    assert loss(scores=0, mse=1)[0].similarities == both and not caplog.records
+    encoder.options.similarity = "cosine"
+    with pytest.raises(InputError, match="compares by dot product and the encoder by cosine; learn scores instead"):
+        loss(similarities=1)
+    loss(scores=0, mse=1)
+    assert 'write "similarity_fn_name": "dot" into' in caplog.text
+    with pytest.raises(InputError, match=r"minus Manhattan distance, which has no usual temperature; set teacher_temperature"):
+        loss(teacher={**teacher, "similarity": "manhattan"})
+
+
 def taught(folder: Path, teacher: dict, **objective) -> Recipe:
     stage = {
         "name": "distillation",

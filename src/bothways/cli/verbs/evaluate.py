@@ -14,6 +14,7 @@ from bothways.cli.options import (
     BaseDirection,
     BasePooling,
     BatchTokens,
+    ComparedBy,
     Device,
     DType,
     Factor,
@@ -98,6 +99,7 @@ def command(
     direction: BaseDirection = None,
     pooling: BasePooling = None,
     max_length: _MaxLength = None,
+    similarity: ComparedBy = None,
     batch_tokens: BatchTokens = None,
     seed: _Seed = 0,
     device: Device = "auto",
@@ -124,7 +126,7 @@ def command(
           protocol=whole, fast; experiments=10; fraction=0.04
       'reranking:wikiqa?all_right=keep'
           query, positives, negatives; or query, answer, label
-      'pairs:mrpc?split=val'
+      'pairs:mrpc?split=val&similarity=dot'
           two texts and a label 0 or 1
       'trained-pairs:mrpc?folds=10'
           the same, by a classifier that learns from the split train=train
@@ -144,9 +146,10 @@ def command(
 
     Every kind has the option name=, the task's name in the results. The kinds sts, retrieval,
     classification, clustering, reranking, pairs and geometry also have split= and the names of
-    their columns. Write & inside a value as %26. The error for a wrong option lists the right ones.
+    their columns. sts, retrieval, reranking, pairs and stdlib have similarity= for one task alone.
+    Write & inside a value as %26. The error for a wrong option lists the right ones.
     """
-    from bothways.cli.open_model import cut_texts, open_evaluated
+    from bothways.cli.open_model import compare_by, cut_texts, open_evaluated
     from bothways.evaluation.evaluate import evaluate
     from bothways.evaluation.registry import make_task
 
@@ -159,6 +162,8 @@ def command(
     )
     if max_length is not None:
         cut_texts(encoder, max_length)
+    if similarity is not None:
+        compare_by(encoder, similarity)
     results = evaluate(encoder, tasks, batch_tokens=batch_tokens, seed=seed, out=out, resume=resume)
     _print(results, tasks)
     print_json({"model": model, "out": out, "tasks": _told(results)})

@@ -27,13 +27,15 @@ from bothways.backbone.adapter.adapter_files import MERGED, NEEDS
 from bothways.config import Direction, Strict, parse
 from bothways.encoder.encoder import Encoder, EncoderOptions
 from bothways.encoder.folder import head_modules, pooling_module
+from bothways.encoder.folder.adapter_folder import is_adapter
+from bothways.encoder.folder.layout import read_stored
 from bothways.encoder.folder.write import _save_tokenizer as save_tokenizer
 from bothways.encoder.texts.wrapping import Wrapper
-from bothways.folder_files import LLM2VEC
+from bothways.folder_files import ENCODER_SETTINGS, LLM2VEC
 from bothways.foreign import read_object
 from bothways.pooling import PoolingConfig
 from bothways.pooling.pool import count_from_start
-from bothways.similarity_names import Similarity
+from bothways.similarity_names import Similarity, check_similarity
 
 DOC_MAX_LENGTH = 400  # tokens of the text alone, LLM2Vec's default
 POOLING = f"1_{pooling_module.KIND}"
@@ -112,6 +114,18 @@ def read_settings(folder: Path) -> AdapterSettings | None:
         return None
     stated = read_object(file, remedy="write the adapter again").get("encoder")
     return None if stated is None else parse(AdapterSettings, stated, where=f"{file}: encoder")
+
+
+def stated_similarity(folder: Path) -> Similarity:
+    """Return the similarity by which an encoder in a folder ranks texts, without opening it.
+
+    Raises:
+        InputError: the settings are broken, or the similarity is unknown.
+    """
+    settings = read_settings(folder) if is_adapter(folder) else None
+    if settings is not None:
+        return settings.similarity
+    return check_similarity(read_stored(folder / ENCODER_SETTINGS).get("similarity_fn_name")) or "cosine"
 
 
 def write_adapter_settings(encoder: Encoder, folder: Path, *, pooling: str | None = None) -> None:

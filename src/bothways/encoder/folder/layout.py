@@ -20,7 +20,7 @@ from bothways.encoder.folder import (
     stock_pooling,
     template_module,
 )
-from bothways.encoder.folder.published_settings import read_transformer
+from bothways.encoder.folder.published_settings import check_requirements, read_transformer
 from bothways.encoder.folder.stock_pooling import StockPooling
 from bothways.errors import InputError
 from bothways.folder_files import ENCODER_SETTINGS, MODULES, OURS
@@ -84,7 +84,7 @@ def read_layout(path: Path) -> FolderLayout:
     stock = _pooling(path, modules)
     if layered is not None:
         stock = stock._replace(mode=layer_pooling.mode_of(path / layered.path, stock.mode))
-    return FolderLayout(path, modules, ours, transformer, stock, _stored(path / ENCODER_SETTINGS))
+    return FolderLayout(path, modules, ours, transformer, stock, read_stored(path / ENCODER_SETTINGS))
 
 
 class Ours(Strict):
@@ -182,12 +182,13 @@ def _pooling(path: Path, modules: list[Module]) -> StockPooling:
     return stock_pooling.read(path / module.path / "config.json")
 
 
-def _stored(file: Path) -> dict[str, Any]:
+def read_stored(file: Path) -> dict[str, Any]:
     """Read config_sentence_transformers.json of a text encoder.
 
     Raises:
-        InputError: the model is of another kind, truncate_dim is not a positive whole number, or
-            similarity_fn_name is unknown.
+        InputError: the model is of another kind, truncate_dim is not a positive whole number,
+            similarity_fn_name is unknown, or a package does not have the version that the author
+            requires.
     """
     stored = read_object(file, {})
     kind = stored.get("model_type") or "SentenceTransformer"
@@ -195,6 +196,8 @@ def _stored(file: Path) -> dict[str, Any]:
         raise InputError(
             f"{file}: model_type {kind!r} is not an encoder with one vector for each text; known: SentenceTransformer"
         )
+    if stored.get("requirements"):
+        check_requirements(stored["requirements"], file)
     if stored.get("truncate_dim") is not None:
         stored["truncate_dim"] = positive(stored["truncate_dim"], f"{file}: truncate_dim")
     similarity = stored.get("similarity_fn_name")

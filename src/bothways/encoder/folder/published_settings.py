@@ -7,6 +7,7 @@ decoding, kernels, types) are ignored.
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Collection
 from pathlib import Path
@@ -17,10 +18,10 @@ from tokenizers.normalizers import Lowercase, Sequence
 from bothways.backbone.tokenizer.preparation import specials
 from bothways.errors import InputError
 from bothways.folder_files import TRANSFORMER_SETTINGS
-from bothways.foreign import positive, read_object
+from bothways.foreign import one_line, positive, read_object
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 log = logging.getLogger("bothways")
 
@@ -216,6 +217,31 @@ def _of_calls(config: dict[str, Any], file: Path) -> dict[str, Any]:
     return {"max_seq_length": positive(arguments["max_length"], f"{place}: max_length")}
 
 
+def check_requirements(requirements: object, file: Path) -> None:
+    """Refuse a model if a package does not have the version that its author requires.
+
+    sentence-transformers does the same from version 6.2 on. For example, {"transformers":
+    {"specifier": ">=5.15", "reason": "older versions ignore is_causal"}}.
+
+    Raises:
+        InputError: names the packages, the versions and the author's reasons.
+    """
+    from sentence_transformers import util
+
+    check = getattr(util, "check_version_requirements", None)
+    if check is None:
+        log.warning(
+            "%s: requirements (%s) are not checked; update sentence-transformers to check them",
+            file,
+            one_line(str(requirements), 80),
+        )
+        return
+    try:
+        check(requirements, source=str(file.parent))
+    except ImportError as error:
+        raise InputError(f"{file}: requirements: {one_line(str(error), 400)}") from None
+
+
 def has_lower_case(tokenizer: PreTrainedTokenizerBase) -> bool:
     """Return whether a tokenizer's first stage turns texts into lower case."""
     return any(isinstance(stage, Lowercase) for stage in _normalizers(tokenizer))
@@ -260,15 +286,13 @@ def say_code(root: Path, used: str) -> None:
         )
 
 
-def check_tokenizer(
-    root: Path, tokenizer: PreTrainedTokenizerBase, transformer: dict[str, Any]
-) -> None:
+def check_tokenizer(root: Path, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel) -> None:
     """Refuse a tokenizer that contradicts its files, or settings that only other loaders follow.
 
     Args:
         root: folder of the backbone.
         tokenizer: the tokenizer loaded from it.
-        transformer: see `read_transformer`.
+        model: the backbone.
 
     Raises:
         InputError: names file and setting.
@@ -284,6 +308,12 @@ def check_tokenizer(
                 f"{file}: {key} is true, but the post-processor of tokenizer.json adds no {name}, so transformers gives you none; "
                 f"add it to the post-processor if the model was trained with {name}, else write false"
             )
+    types = tokenizer("a text").get("token_type_ids") or []
+    if any(types) and "token_type_ids" in inspect.signature(model.forward).parameters:
+        raise InputError(
+            f"{file}: model_input_names has token_type_ids, and the tokenizer gives types other than 0 ({types}), which would reach the "
+            "model in sentence-transformers but not here; remove it if the model was trained without them"
+        )
     if getattr(tokenizer, "truncation_side", "right") != "right":
         raise InputError(
             f"{file}: truncation_side is {tokenizer.truncation_side!r}, but only cutting long texts at their end is supported; "

@@ -71,7 +71,7 @@ def load(
         )
     else:
         loaded, merged = load_pretrained(root, dtype=dtype, device=device), {}
-    check_tokenizer(root, loaded.tokenizer, layout.transformer)
+    check_tokenizer(root, loaded.tokenizer, loaded.model)
     if layout.transformer.get("do_lower_case"):
         lower_case(loaded.tokenizer)
     if ours is None:

@@ -3,7 +3,8 @@
 The protocol is MTEB's (arXiv 2210.07316). There are four similarities: cosine, dot product, minus
 Euclidean and minus Manhattan distance. For each, the task reports average precision, which needs no
 threshold, and accuracy and F1 at the threshold that is best on these very pairs. A threshold lies
-between two different scores, never outside all of them.
+between two different scores, never outside all of them. The figures named `similarity` are those of
+the similarity that the encoder states.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from bothways.evaluation.inputs.named_data import data_fingerprint, zero_or_one
 from bothways.evaluation.inputs.split_table import open_split
 from bothways.evaluation.item_scores import pair_items
 from bothways.evaluation.registry import require_argument
-from bothways.evaluation.task import RunOptions, Score, Task
+from bothways.evaluation.task import RunOptions, Score, Task, similarity_setting
 from bothways.search.vectors import AnyEncoder, encode_texts
 from bothways.similarity import pair_scores
-from bothways.similarity_names import SIMILARITIES
+from bothways.similarity_names import SIMILARITIES, Similarity, similarity_name
 
 
 class LabeledPairs(NamedTuple):
@@ -78,11 +79,12 @@ def read_labeled_pairs(source: str, split: str, columns: Mapping[str, str | None
 class PairClassification(Task):
     """Average precision, accuracy and F1 of four similarities and their maxima, all in [0, 1].
 
-    The main metric is `cosine_ap`.
+    The main metric is `similarity_ap`: that of the similarity by which the encoder ranks texts. It
+    is mteb's name.
     """
 
     kind = "pairs"
-    main = "cosine_ap"
+    main = "similarity_ap"
 
     def __init__(
         self,
@@ -90,6 +92,7 @@ class PairClassification(Task):
         second: list[str],
         labels: list[int],
         *,
+        similarity: Similarity | None = None,
         prompt: str | None = None,
         name: str = "pairs",
     ) -> None:
@@ -99,11 +102,13 @@ class PairClassification(Task):
             first: N texts.
             second: N texts.
             labels: N numbers, 1 for pairs that mean the same and 0 for the others. Both must occur.
+            similarity: how vectors are compared in the figures named `similarity`. If None, as the
+                encoder says.
             prompt: instruction for all texts, used instead of the encoder's own.
             name: name of the task in results.
 
         Raises:
-            InputError: if only one of the labels occurs.
+            InputError: if only one of the labels occurs, or the similarity is unknown.
             MissingExtra: if scikit-learn is not installed.
         """
         require_scikit_learn("pair classification")
@@ -115,9 +120,9 @@ class PairClassification(Task):
         say_equal_texts(name, zip(first, second), (label == 1 for label in labels))
         say_empty(name, [*first, *second])
         self.first, self.second, self.labels = first, second, np.array(labels)
-        self.prompt, self.name = prompt, name
+        self.similarity, self.prompt, self.name = similarity, prompt, name
         self.fingerprint = data_fingerprint([first, second, labels])
-        self.settings = {"prompt": prompt}
+        self.settings = {"prompt": prompt, **similarity_setting(similarity)}
 
     @classmethod
     def from_argument(
@@ -128,6 +133,7 @@ class PairClassification(Task):
         first: str | None = None,
         second: str | None = None,
         label: str | None = None,
+        similarity: Similarity | None = None,
         prompt: str | None = None,
     ) -> PairClassification:
         """Make the task from `pairs:PATH`, for example `pairs:twitter.tsv?label=same`.
@@ -138,12 +144,13 @@ class PairClassification(Task):
             first: column of the first text. If None, it is found by its usual names.
             second: column of the second text. If None, it is found by its usual names.
             label: column of the label, 0 or 1. If None, it is found by its usual names.
+            similarity: see `PairClassification`.
             prompt: see `PairClassification`.
         """
         source = require_argument(argument, "pairs")
         columns = {"first": first, "second": second, "label": label}
         pairs = read_labeled_pairs(source, split, columns)
-        return cls(*pairs, prompt=prompt, name=f"pairs:{source}")
+        return cls(*pairs, similarity=similarity, prompt=prompt, name=f"pairs:{source}")
 
     def run(self, encoder: AnyEncoder, options: RunOptions) -> Score:
         """Encode each distinct text once and score. See `Task.run`."""
@@ -151,6 +158,7 @@ class PairClassification(Task):
         vectors = encode_texts(
             encoder, [*self.first, *self.second], prompt=self.prompt, **options.encoding
         )
+        kind = similarity_name(encoder, self.similarity)
         metrics: dict[str, float] = {}
         thresholds: dict[str, dict[str, float]] = {}
         found = similarities(vectors[:count], vectors[count:])
@@ -158,15 +166,15 @@ class PairClassification(Task):
             measures, thresholds[name] = separation(scores, self.labels)
             metrics |= {f"{name}_{measure}": value for measure, value in measures.items()}
         for measure in ("ap", "accuracy", "f1"):
-            metrics[f"max_{measure}"] = max(
-                value for name, value in metrics.items() if name.endswith(f"_{measure}")
-            )
+            metrics[f"max_{measure}"] = max(metrics[f"{name}_{measure}"] for name in found)
+            metrics[f"similarity_{measure}"] = metrics[f"{kind}_{measure}"]
         details = {
             "pairs": count,
+            "similarity": kind,
             "positive_pairs": int(self.labels.sum()),
             "thresholds": thresholds,
         }
-        items = pair_items(found["cosine"], self.labels, self._texts, measure="average_precision")
+        items = pair_items(found[kind], self.labels, self._texts, measure="average_precision")
         return Score(metrics, {**details, **items})
 
     def _texts(self, pair: int) -> dict[str, str]:

@@ -1,17 +1,19 @@
-"""Asks a teacher about labeled rows: vectors of all their texts, and cosines as scores."""
+"""Asks a teacher about labeled rows: vectors of all their texts, and similarities as scores."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from bothways.data.labeled.example import Example
+from bothways.losses.contrastive import ContrastiveOptions
+from bothways.losses.false_negatives import FalseNegatives
 from bothways.objectives.teacher.teacher_config import TeacherConfig
 from bothways.objectives.teacher.vector_cache import Prompted, TeacherVectors, teacher_vectors
+from bothways.similarity import prepared, scores
 
 
 def vectors_of_rows(
@@ -40,32 +42,52 @@ def vectors_of_rows(
     return found if also is None else also.joined(found)
 
 
+def guided_by(options: ContrastiveOptions, guide: TeacherVectors) -> ContrastiveOptions:
+    """Return options of a loss with a guide, whose vectors are compared as the guide states."""
+    tests = options.false_negatives or FalseNegatives()
+    tests = replace(tests, guide_similarity=guide.similarity)
+    return replace(options, false_negatives=tests)
+
+
 def scored(
-    rows: Sequence[Example], config: TeacherConfig, *, device: torch.device
+    rows: Sequence[Example],
+    config: TeacherConfig,
+    *,
+    device: torch.device,
+    temperature: float | None = None,
 ) -> list[Example]:
-    """Return the rows with the teacher's cosines as scores of their positives and negatives.
+    """Return the rows with the teacher's scores of their positives and negatives.
+
+    They are cosines, or the similarity that the teacher states.
+
+    Args:
+        rows: the rows.
+        config: the teacher, with its prompts.
+        device: device of the teacher.
+        temperature: divides the scores. If None, it will be chosen from them.
 
     Raises:
-        InputError: as `teacher_vectors`.
+        InputError: as `teacher_vectors`, or the scores are distances and there is no temperature.
     """
     vectors = vectors_of_rows(rows, config, device=device)
+    if temperature is None:
+        vectors.refuse_distances(config, "objective supervised", "distillation.temperature")
 
-    def cosines(query: Tensor, texts: Sequence[str]) -> tuple[float, ...]:
+    def asked(prompt: str, texts: Sequence[str]) -> np.ndarray:
+        wide = vectors.of([(prompt, text) for text in texts]).double().numpy()
+        return prepared(wide, vectors.similarity)
+
+    def scores_of(query: str, texts: Sequence[str]) -> tuple[float, ...]:
         if not texts:
             return ()
-        documents = F.normalize(
-            vectors.of([(config.document_prompt, text) for text in texts]), dim=-1
-        )
-        return tuple((documents @ query).clamp(-1, 1).tolist())
+        sides = asked(config.query_prompt, [query]), asked(config.document_prompt, texts)
+        return tuple(scores(*sides, vectors.similarity)[0].tolist())
 
-    found = []
-    for row in rows:
-        query = F.normalize(vectors.of([(config.query_prompt, row.query)]), dim=-1)[0]
-        found.append(
-            replace(
-                row,
-                positive_scores=cosines(query, row.positives),
-                negative_scores=cosines(query, row.negatives),
-            )
+    return [
+        replace(
+            row,
+            positive_scores=scores_of(row.query, row.positives),
+            negative_scores=scores_of(row.query, row.negatives),
         )
-    return found
+        for row in rows
+    ]

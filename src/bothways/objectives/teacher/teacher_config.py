@@ -8,6 +8,7 @@ from pydantic import Field
 
 from bothways.backbone.loading.embedded import cache_root
 from bothways.config import Strict
+from bothways.similarity_names import Similarity
 
 
 class TeacherConfig(Strict):
@@ -22,6 +23,11 @@ class TeacherConfig(Strict):
     )
     document_prompt: str = Field(
         default="", description="put before documents for the teacher, e.g. 'passage: '"
+    )
+    similarity: Similarity | None = Field(
+        default=None,
+        description="how the teacher's vectors are compared: cosine, dot, euclidean or manhattan. If null, as its folder or function "
+        "says (similarity_fn_name), else cosine",
     )
     cache: str | None = Field(
         default=None,

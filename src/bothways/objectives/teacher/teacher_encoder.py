@@ -18,14 +18,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from bothways.backbone.loading.model_source import Source, locate, resolve
+from bothways.backbone.adapter.named_base import named_base
+from bothways.backbone.loading.model_source import Source, locate
 from bothways.digest import file_sha256
 from bothways.encoder.folder.adapter_folder import is_adapter
+from bothways.encoder.folder.adapter_settings import stated_similarity
 from bothways.encoder.foreign_encoder import has_code, is_foreign, open_sentence_transformer
 from bothways.encoder.load import load, local_folder
 from bothways.errors import BothwaysError, InputError, SourceError, UnsupportedFamily
 from bothways.folder_files import ADAPTER
-from bothways.foreign import read_object
+from bothways.similarity_names import Similarity, similarity_name
 
 Encode = Callable[[list[str], str], Any]
 """Maps texts and a prompt to vectors."""
@@ -44,11 +46,13 @@ class TeacherEncoder:
         fingerprint: 32 hex digits, equal if and only if the vectors are (for a function: if its
             name and the source text of its module are equal).
         open: makes the function from texts and a prompt to vectors.
+        similarity: how its vectors are compared.
     """
 
     name: str
     fingerprint: str
     open: Callable[[], Encode]
+    similarity: Similarity = "cosine"
 
     def encode(self, texts: Sequence[str], prompt: str = "") -> np.ndarray:
         """Return the vectors (N, D) of texts under a prompt, float32.
@@ -81,7 +85,8 @@ def open_teacher(name: str, *, device: torch.device) -> TeacherEncoder:
     if _FUNCTION.fullmatch(name) and not Path(name).exists():
         function = _function(name)
         facts = [name, *_sources(name, function)]
-        return TeacherEncoder(name, _digest(facts), lambda: _prefixed(function))
+        stated = similarity_name(function, _of_its_object(function))
+        return TeacherEncoder(name, _digest(facts), lambda: _prefixed(function), stated)
     source = locate(name)
     folder = local_folder(source)
     facts = _contents(folder)
@@ -95,7 +100,7 @@ def open_teacher(name: str, *, device: torch.device) -> TeacherEncoder:
             texts, **({"prompt": prompt} if prompt else {})
         )
 
-    return TeacherEncoder(name, _digest(facts), once)
+    return TeacherEncoder(name, _digest(facts), once, stated_similarity(folder))
 
 
 def _function(name: str) -> Callable[[list[str]], Any]:
@@ -115,6 +120,13 @@ def _function(name: str) -> Callable[[list[str]], Any]:
         raise InputError(f"teacher {name}: {attribute} is not a function of a list of texts")
     function: Callable[[list[str]], Any] = found
     return function
+
+
+def _of_its_object(function: object) -> str | None:
+    """Return the similarity of the object of a method, as in `encode = SomeModel("a").encode`."""
+    owner = getattr(function, "__self__", None)
+    stated = None if owner is None else getattr(owner, "similarity_fn_name", None)
+    return getattr(stated, "value", stated)
 
 
 def _prefixed(function: Callable[[list[str]], Any]) -> Encode:
@@ -158,18 +170,17 @@ def _contents(folder: Path) -> list[str]:
 
 
 def _base_contents(root: Path, folder: Path) -> list[str]:
-    named = read_object(root / ADAPTER).get("base_model_name_or_path")
-    if not isinstance(named, str) or not named:
-        return []  # opening it says so
     try:
-        source = resolve(named)
+        source = named_base(root)
+        if source is None:
+            return []  # opening it says so
         place = source.folder or Path(source.path)
     except SourceError as error:
         raise SourceError(
             f"{root / ADAPTER}: the base model that it names cannot be found; write its place there ({error})"
         ) from error
     if source.kind == "embedded":
-        return [named]
+        return [source.name]
     if place.is_file():
         return [file_sha256(place)]
     return [] if place.resolve() == folder.resolve() else _contents(place)

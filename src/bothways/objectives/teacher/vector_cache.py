@@ -25,10 +25,12 @@ from bothways.foreign import read_tensors
 from bothways.objectives.teacher.teacher_config import TeacherConfig
 from bothways.objectives.teacher.teacher_encoder import TeacherEncoder, open_teacher
 from bothways.progress import Progress
+from bothways.similarity_names import NAMES, Similarity
 
 log = logging.getLogger("bothways")
 
 PART = 4096  # texts of one part
+_LENGTH_OF_UNIT = 1.001  # of vectors that were normalized and then rounded, also to float16
 _REMOVE = "remove the file; its texts are encoded again"
 
 Prompted = tuple[str, str]
@@ -41,11 +43,14 @@ class TeacherVectors:
     Attributes:
         vectors: (N, D) float32 on the CPU.
         width: D.
+        similarity: how the vectors are compared.
     """
 
-    def __init__(self, vectors: Tensor, rows: dict[bytes, int]) -> None:
+    def __init__(
+        self, vectors: Tensor, rows: dict[bytes, int], similarity: Similarity = "cosine"
+    ) -> None:
         """Keep vectors, with the row of each key."""
-        self.vectors, self._rows = vectors, rows
+        self.vectors, self._rows, self.similarity = vectors, rows, similarity
         self.width = int(vectors.shape[1])
 
     def of(self, texts: Sequence[Prompted]) -> Tensor:
@@ -56,11 +61,41 @@ class TeacherVectors:
         """
         return self.vectors[[self._rows[_key(*each)] for each in texts]]
 
+    def temperature(self, of_cosines: float) -> float:
+        """Return the usual temperature of scores among these texts.
+
+        Args:
+            of_cosines: the temperature of cosines, and of products that lie in their range. Other
+                products are logits and get 1, as in `losses.distillation.temperature_of`.
+        """
+        within = float(self.vectors.norm(dim=1).max()) <= _LENGTH_OF_UNIT
+        return of_cosines if self.similarity == "cosine" or within else 1.0
+
+    def refuse_distances(self, config: TeacherConfig, objective: str, field: str) -> None:
+        """Refuse scores whose temperature cannot be chosen.
+
+        The softmax of distances depends on the lengths of the vectors, and no temperature is usual.
+        Cosines have a range, and products are trained as logits.
+
+        Args:
+            config: the teacher.
+            objective: begins the message.
+            field: the option that holds the temperature.
+
+        Raises:
+            InputError: the vectors are compared by a distance.
+        """
+        if self.similarity not in ("cosine", "dot"):
+            raise InputError(
+                f"{objective}: teacher {config.encoder} compares by {NAMES[self.similarity]}, which has no usual temperature; "
+                f"set {field}, which divides its scores, or teacher.similarity to cosine"
+            )
+
     def joined(self, other: TeacherVectors) -> TeacherVectors:
         """Return the vectors of both, of one teacher."""
         count = len(self.vectors)
         rows = {**{key: count + row for key, row in other._rows.items()}, **self._rows}
-        return TeacherVectors(torch.cat([self.vectors, other.vectors]), rows)
+        return TeacherVectors(torch.cat([self.vectors, other.vectors]), rows, self.similarity)
 
 
 def teacher_vectors(
@@ -107,7 +142,7 @@ def teacher_vectors(
         raise InputError(
             f"teacher {config.encoder}: its vectors have different widths in {folder}; {_REMOVE}"
         )
-    return TeacherVectors(torch.cat(found), rows)
+    return TeacherVectors(torch.cat(found), rows, config.similarity or teacher.similarity)
 
 
 def _encoded(teacher: TeacherEncoder, texts: Sequence[Prompted]) -> Tensor:

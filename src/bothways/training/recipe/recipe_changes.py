@@ -35,6 +35,8 @@ OPTIONAL_KEYS = frozenset(
         "guide",
         "guide_margin",
         "teacher",
+        "teacher_temperature",
+        "similarity",
         "average",
         "patience",
         "also",

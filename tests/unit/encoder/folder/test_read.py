@@ -7,11 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.models import Pooling, Transformer
+from tokenizers import processors
+from transformers import AutoModel, BertConfig
 
 import bothways as bw
 from bothways.encoder.encoder import Encoder
 from bothways.errors import DirectionError, InputError
-from tiny import tiny_llama
+from tiny import tiny_llama, tiny_model
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +70,46 @@ def test_similarities_by_the_names_of_functions(encoder: Encoder, tmp_path: Path
     encoder.save(tmp_path / "out")
     edit(tmp_path / "out" / "config_sentence_transformers.json", similarity_fn_name=written)
     assert load(tmp_path / "out").similarity_fn_name == meant
+
+
+def test_what_the_author_requires_is_checked_as_sentence_transformers_does(encoder: Encoder, tmp_path: Path) -> None:
+    encoder.save(tmp_path / "out")
+    file = tmp_path / "out" / "config_sentence_transformers.json"
+    edit(file, requirements={"transformers": ">=5", "pytorch": {"specifier": ">=2"}})
+    load(tmp_path / "out")
+    reason = "older versions ignore is_causal"
+    edit(file, requirements={"transformers": {"specifier": ">=99.1", "reason": reason}, "no-such-package": "*"})
+    with pytest.raises(ImportError, match=r"transformers>=99\.1, but transformers=="):
+        SentenceTransformer(str(tmp_path / "out"), device="cpu")
+    with pytest.raises(InputError, match=rf"requirements: .* transformers>=99\.1, but transformers==.*{reason}") as caught:
+        load(tmp_path / "out")
+    assert "\n" not in str(caught.value)
+
+
+def test_token_types_that_reach_the_model_in_sentence_transformers_are_refused(tmp_path: Path) -> None:
+    base = tiny_model(
+        tmp_path / "base",
+        BertConfig,
+        auto=AutoModel,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    stock = SentenceTransformer(modules=[Transformer(str(base)), Pooling(32, "mean")], device="cpu")
+    stock.save(str(tmp_path / "out"))
+    plain = load(tmp_path / "out").encode("a cat")
+    assert abs(plain - stock.encode("a cat")).max() < 1e-5
+    rule = processors.TemplateProcessing(single="$A:1 </s>:1", special_tokens=[("</s>", stock.tokenizer.eos_token_id)])
+    stock.tokenizer.backend_tokenizer.post_processor = rule
+    stock.tokenizer.save_pretrained(tmp_path / "out")
+    without = load(tmp_path / "out").encode("a cat")  # the tokenizer gives no types
+    edit(tmp_path / "out" / "tokenizer_config.json", model_input_names=["input_ids", "token_type_ids", "attention_mask"])
+    theirs = SentenceTransformer(str(tmp_path / "out"), device="cpu").encode("a cat")
+    assert abs(without - theirs).max() > 1e-2, "types change nothing, so this shows nothing"
+    with pytest.raises(InputError, match=r"tokenizer_config\.json: model_input_names has token_type_ids"):
+        load(tmp_path / "out")
 
 
 def test_a_cache_folder_among_the_settings_has_no_effect(encoder: Encoder, tmp_path: Path) -> None:

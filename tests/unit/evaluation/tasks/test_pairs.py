@@ -11,6 +11,8 @@ from bothways.errors import InputError
 from bothways.evaluation.registry import make_task
 from bothways.evaluation.task import RunOptions
 from bothways.evaluation.tasks.pairs import PairClassification, separation, similarities
+from bothways.similarity import pair_scores
+from bothways.similarity_names import SIMILARITIES
 from unit.evaluation.vectors import Written, write, written
 
 pytest.importorskip("sklearn", reason="scikit-learn is not installed (pip install 'bothways[eval]')")
@@ -63,6 +65,40 @@ def test_separable_is_one_random_is_the_share_of_positives():
         assert metrics["max_ap"] == max(metrics[f"{name}_ap"] for name in ("cosine", "dot", "euclidean", "manhattan"))
 
 
+@pytest.mark.parametrize("kind", SIMILARITIES)
+def test_the_figures_of_the_encoders_own_similarity_are_sentence_transformers(kind):
+    from sentence_transformers.sentence_transformer.evaluation import BinaryClassificationEvaluator
+    from sklearn.metrics import average_precision_score
+
+    rng = np.random.default_rng(4)
+    first, labels = rng.standard_normal((80, 6)) * rng.uniform(0.2, 4, (80, 1)), rng.integers(0, 2, 80)
+    second = (first * labels[:, None] + 1.5 * rng.standard_normal((80, 6))) * rng.uniform(0.2, 4, (80, 1))
+    texts = written(first), written(second)
+
+    class Model(Written):
+        similarity_fn_name = kind
+        model_card_data = None
+
+        def encode(self, texts, prompt=None, **options):
+            return super().encode(list(texts), prompt)
+
+    evaluator = BinaryClassificationEvaluator(*texts, labels.tolist(), write_csv=False)
+    evaluator.store_metrics_in_model_card_data = lambda *given: None  # there is no card
+    theirs = evaluator(Model())
+    assert evaluator.primary_metric == f"{kind}_ap"
+    found = PairClassification(*texts, labels.tolist()).run(Model(), RunOptions())
+    for measure in ("ap", "accuracy", "f1"):
+        assert found.metrics[f"similarity_{measure}"] == pytest.approx(theirs[f"{kind}_{measure}"], abs=1e-6)
+    assert PairClassification.main == "similarity_ap" and found.details["similarity"] == kind
+    of_items = average_precision_score(labels, pair_scores(np.float32(first), np.float32(second), kind))
+    assert found.metrics["similarity_ap"] == pytest.approx(of_items, abs=1e-6)
+    asked = PairClassification(*texts, labels.tolist(), similarity=kind)
+    assert asked.run(Written(), RunOptions()).metrics == found.metrics
+    assert asked.settings == {"prompt": None, "similarity": kind}
+    plain = PairClassification(*texts, labels.tolist()).run(Written(), RunOptions()).metrics
+    assert (plain["similarity_ap"] == found.metrics["similarity_ap"]) == (kind == "cosine")
+
+
 def test_files_and_broken_rows(tmp_path):
     rows = [{"sentence1": "1 0 |", "sentence2": "1 1 |", "label": i % 2} for i in range(4)]
     assert make_task(f"pairs:{write(tmp_path / 'd' / 'val.jsonl', rows).parent}?split=val").labels.tolist() == [0, 1, 0, 1]
@@ -91,6 +127,6 @@ def test_the_pairs_behind_the_average_precision_are_kept_for_intervals_and_examp
     first, labels = rng.standard_normal((90, 4)), rng.integers(0, 2, 90)
     texts = written(first), written(first * labels[:, None] + rng.standard_normal((90, 4)))
     score = PairClassification(*texts, labels.tolist()).run(Written(), RunOptions())
-    assert read_items(score.details, score.metrics["cosine_ap"]) is not None
+    assert read_items(score.details, score.metrics["similarity_ap"]) is not None
     kept = score.details["items"]["texts"][3]
     assert (kept["first"], kept["second"]) == (texts[0][kept["item"]], texts[1][kept["item"]])

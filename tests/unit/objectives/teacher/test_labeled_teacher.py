@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from bothways.data.labeled.example import Example
+from bothways.errors import InputError
 from bothways.losses.contrastive import Rows, contrastive_loss
 from bothways.objectives.supervised import SupervisedConfig
 from unit.objectives.small_encoder import make_encoder
@@ -49,6 +50,51 @@ def test_a_teachers_cosines_become_scores_at_the_students_temperature(teacher):
         assert row.positive_scores == pytest.approx([cosine(row.query, text) for text in row.positives], abs=1e-6)
         assert row.negative_scores == pytest.approx([cosine(row.query, text) for text in row.negatives], abs=1e-6)
     assert objective.options.distillation.temperature == 1 / 20
+
+
+def test_a_teacher_scores_by_the_similarity_that_it_states(teacher, monkeypatch):
+    """Its own `similarity`, or that of the object whose method it is. Scores are logits then."""
+    import words_teacher
+
+    encoder = make_encoder()[0].train()
+
+    def scores(**changes) -> tuple[list[float], float | None]:
+        config = SupervisedConfig(scale=20.0, distillation={"teacher": {**teacher, **changes}})
+        objective = config.build(encoder)
+        row = objective.prepare(ROWS, encoder)[0]
+        return [*row.positive_scores, *row.negative_scores], objective.options.distillation.temperature
+
+    vectors = {text: bag([text])[0] for text in ("a cat", "the cat sat", "a dog and a cat", "sun")}
+    products = [float(vectors["a cat"] @ vectors[text]) for text in list(vectors)[1:]]
+    assert scores(similarity="dot") == (pytest.approx(products), 1.0)
+
+    class Model:
+        similarity_fn_name = "dot"
+
+        def encode(self, texts):
+            return bag(texts)
+
+    monkeypatch.setattr(words_teacher, "encode", Model().encode)
+    assert scores() == (pytest.approx(products), 1.0)
+    assert scores(similarity="cosine")[1] == 1 / 20
+    with pytest.raises(
+        InputError, match=r"minus Euclidean distance, which has no usual temperature; set distillation\.temperature"
+    ):
+        scores(similarity="euclidean")
+
+
+def test_a_guide_compares_as_it_states(teacher):
+    """By dot products, a long text is nearer than the positive, and by cosines it is not."""
+    rows = [Example("cat", ("cat",), ("cat cat dog dog",)), Example("snow", ("snow",), ("sun",))]
+    encoder = make_encoder()[0].train()
+    masked = {}
+    for kind in ("cosine", "dot"):
+        tests = {"same_text": False, "same_label": False, "guide": {**teacher, "similarity": kind}}
+        objective = SupervisedConfig(negatives=1, false_negatives=tests, in_batch=False).build(encoder)
+        batch = objective.collate(objective.prepare(rows, encoder), torch.Generator().manual_seed(0))
+        result = objective.step(encoder, batch, scale=1.0, backward=torch.Tensor.backward, seed=0)
+        masked[kind] = float(result.metrics["masked"]) * len(rows)
+    assert masked == {"cosine": 0, "dot": 1}
 
 
 @pytest.mark.parametrize("margin", [0.0, 0.2])

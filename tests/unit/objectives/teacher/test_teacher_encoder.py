@@ -66,6 +66,25 @@ def test_a_cached_teacher_need_not_be_opened(tmp_path, monkeypatch):
     assert torch.equal(teacher_vectors(asked, [("", "a text")], device=CPU).vectors, first.vectors)
 
 
+def test_a_folder_states_how_its_vectors_are_compared(tmp_path, teacher):
+    tiny_llama(tmp_path / "base")
+    encoder = bw.convert(tmp_path / "base", dtype="float32")
+    for kind in ("cosine", "dot"):
+        encoder.options.similarity = kind
+        encoder.save(tmp_path / kind)
+        assert open_teacher(str(tmp_path / kind), device=CPU).similarity == kind
+        asked = TeacherConfig(encoder=str(tmp_path / kind), cache=str(tmp_path / "cache"))
+        assert teacher_vectors(asked, [("", "a")], device=CPU).similarity == kind
+    asked = asked.model_copy(update={"similarity": "cosine"})
+    found = teacher_vectors(asked, [("", "a")], device=CPU)
+    assert found.similarity == found.joined(found).similarity == "cosine"
+    teacher.encode.similarity_fn_name = "manhattan"
+    assert open_teacher("a_teacher:encode", device=CPU).similarity == "manhattan"
+    teacher.encode.similarity_fn_name = "nearness"
+    with pytest.raises(InputError, match="similarity: 'nearness' is unknown"):
+        open_teacher("a_teacher:encode", device=CPU)
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [
