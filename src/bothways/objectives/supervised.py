@@ -182,14 +182,9 @@ class Supervised(ContrastiveObjective):
         check_texts(texts)
         self._answers.add(texts)
         texts = self._without_answers(texts)
-        if self.teacher is not None:
-            chosen = self.options.distillation
-            texts = scored(
-                texts,
-                self.teacher,
-                device=encoder.device,
-                temperature=None if chosen is None else chosen.temperature,
-            )
+        learned = self.options.distillation
+        if self.teacher is not None and learned is not None:
+            texts = scored(texts, self.teacher, learned.temperature, device=encoder.device)
         self._check_columns(texts)
         self._settle_temperature(texts)
         for prompt in dict.fromkeys(prompt for row in texts for prompt in self._prompts(row)):
@@ -198,10 +193,9 @@ class Supervised(ContrastiveObjective):
             except InputError as error:
                 raise InputError(f"objective supervised: prompt {prompt[:60]!r}: {error}") from None
         if self.guide is not None:
-            self._guided = vectors_of_rows(
-                texts, self.guide, device=encoder.device, also=self._guided
-            )
-            self.options = guided_by(self.options, self._guided)
+            guided = vectors_of_rows(texts, self.guide, device=encoder.device, also=self._guided)
+            self._guided = guided
+            self.options = guided_by(self.options, guided)
         return texts
 
     def forget(self) -> None:

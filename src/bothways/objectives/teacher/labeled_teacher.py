@@ -52,9 +52,9 @@ def guided_by(options: ContrastiveOptions, guide: TeacherVectors) -> Contrastive
 def scored(
     rows: Sequence[Example],
     config: TeacherConfig,
+    temperature: float | None = None,
     *,
     device: torch.device,
-    temperature: float | None = None,
 ) -> list[Example]:
     """Return the rows with the teacher's scores of their positives and negatives.
 
@@ -63,8 +63,8 @@ def scored(
     Args:
         rows: the rows.
         config: the teacher, with its prompts.
-        device: device of the teacher.
         temperature: divides the scores. If None, it will be chosen from them.
+        device: device of the teacher.
 
     Raises:
         InputError: as `teacher_vectors`, or the scores are distances and there is no temperature.
