@@ -125,7 +125,10 @@ def stated_similarity(folder: Path) -> Similarity:
     settings = read_settings(folder) if is_adapter(folder) else None
     if settings is not None:
         return settings.similarity
-    return check_similarity(read_stored(folder / ENCODER_SETTINGS).get("similarity_fn_name")) or "cosine"
+    return (
+        check_similarity(read_stored(folder / ENCODER_SETTINGS).get("similarity_fn_name"))
+        or "cosine"
+    )
 
 
 def write_adapter_settings(encoder: Encoder, folder: Path, *, pooling: str | None = None) -> None:

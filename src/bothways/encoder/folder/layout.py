@@ -84,7 +84,9 @@ def read_layout(path: Path) -> FolderLayout:
     stock = _pooling(path, modules)
     if layered is not None:
         stock = stock._replace(mode=layer_pooling.mode_of(path / layered.path, stock.mode))
-    return FolderLayout(path, modules, ours, transformer, stock, read_stored(path / ENCODER_SETTINGS))
+    return FolderLayout(
+        path, modules, ours, transformer, stock, read_stored(path / ENCODER_SETTINGS)
+    )
 
 
 class Ours(Strict):
