@@ -71,8 +71,9 @@ def test_the_figures_of_the_encoders_own_similarity_are_sentence_transformers(ki
     from sklearn.metrics import average_precision_score
 
     rng = np.random.default_rng(4)
-    first, labels = rng.standard_normal((80, 6)) * rng.uniform(0.2, 4, (80, 1)), rng.integers(0, 2, 80)
-    second = (first * labels[:, None] + 1.5 * rng.standard_normal((80, 6))) * rng.uniform(0.2, 4, (80, 1))
+    size, labels = rng.uniform(0.5, 2, (80, 1)), rng.integers(0, 2, 80)
+    first = rng.standard_normal((80, 6)) * size
+    second = first * labels[:, None] + 0.8 * rng.standard_normal((80, 6)) * size
     texts = written(first), written(second)
 
     class Model(Written):
