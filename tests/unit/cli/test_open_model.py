@@ -123,7 +123,7 @@ def test_vectors_are_compared_as_asked(run: Run, base: Path, static: Path, pairs
         )
         assert dot == asked != plain
     task = ("--task", f"sts:{pairs}")
-    assert "similarity: 'dott' is unknown; do you mean" in run("evaluate", base, *task, "--similarity", "dott", *DEVICE).err
+    assert "error: similarity: 'dott' is unknown" in run("evaluate", base, *task, "--similarity", "dott", *DEVICE).err
     assert "error: --similarity dot: only for an encoder, and BM25" in run("evaluate", "bm25", *task, "--similarity", "dot").err
 
 

@@ -152,9 +152,11 @@ def command(
     from bothways.cli.open_model import compare_by, cut_texts, open_evaluated
     from bothways.evaluation.evaluate import evaluate
     from bothways.evaluation.registry import make_task
+    from bothways.similarity_names import check_similarity
 
     if resume and out is None:
         raise InputError("--resume needs --out, the results file to continue")
+    check_similarity(similarity)
     rope = stretching.config()
     tasks = [make_task(spec) for spec in task]
     encoder = open_evaluated(
