@@ -29,7 +29,9 @@ def named_base(folder: Path) -> Source | None:
     name, revision = values.get("base_model_name_or_path") or None, values.get("revision") or None
     for field, value in (("base_model_name_or_path", name), ("revision", revision)):
         if not isinstance(value, str | None):
-            raise InputError(f"{file}: {field} must be a string (got {value!r:.60}); correct it")
+            raise InputError(
+                f"{file}: {field} must be a string (got {value!r:.60}); correct it, or give the base as base="
+            )
     if name is None:
         return None
     source = resolve(name)

@@ -102,6 +102,7 @@ EXTRA: dict[str, dict[str, Any]] = {
         "num_attention_heads_per_layer": [4] * 4,
         "layer_types": ["full_attention", "sliding_attention"] * 2,
     },
+    "lfm2": {"layer_types": ["conv", "full_attention"] * 2},
     "longcat_flash": {"expert_ffn_hidden_size": 16, "zero_expert_num": 1, "ffn_hidden_size": 48},
     "mellum": {"layer_types": ["full_attention", "sliding_attention"] * 2},
     "roc_bert": {"pronunciation_vocab_size": 96, "shape_vocab_size": 96},
