@@ -22,7 +22,7 @@ from bothways.encoder.texts.embedding_rows import embedding_rows
 from bothways.errors import InputError
 from bothways.exports.graphs import int8_weights, onnx_graph, openvino_graph
 from bothways.exports.graphs.exported import TITLES, verify_rows
-from bothways.exports.graphs.graph_readme import COMMAND, readme
+from bothways.exports.graphs.graph_readme import COMMAND, readme_of_graph
 from bothways.exports.graphs.padded_encoder import PaddedEncoder, plain_attention
 from bothways.exports.manifest import BARS, write_manifest
 from bothways.exports.reference import ReferenceRow, own_rows
@@ -116,7 +116,9 @@ def _write_settings(
         prompts=dict(options.prompts),
         default_prompt=options.default_prompt,
     )
-    (folder / "README.md").write_text(readme(encoder, name, dtype, target), encoding="utf-8")
+    (folder / "README.md").write_text(
+        readme_of_graph(encoder, name, dtype, target), encoding="utf-8"
+    )
 
 
 def _check(folder: Path, dtype: str, target: str) -> None:

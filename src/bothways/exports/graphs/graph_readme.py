@@ -30,7 +30,7 @@ Without these settings OpenVINO computes in bfloat16 on CPUs that have it, and t
 """
 
 
-def readme(encoder: Encoder, name: str, dtype: str, target: str) -> str:
+def readme_of_graph(encoder: Encoder, name: str, dtype: str, target: str) -> str:
     """Return the text of the README.
 
     Args:
