@@ -13,7 +13,7 @@ import pytest
 import bothways as bw
 from bothways.encoder.texts.wrapping import Wrapper
 from bothways.exports.graphs import openvino_graph
-from bothways.exports.graphs.graph_readme import COMMAND, graph_readme
+from bothways.exports.graphs.graph_readme import COMMAND, readme_of_graph
 from tiny import tiny_llama
 
 LEFT_OUT = {
@@ -38,7 +38,7 @@ def encoder_of(base: Path, **options: Any) -> bw.Encoder:
 def test_the_pool_mask_is_that_of_the_encoder(base: Path, pool_bos: bool, pool_prompt: bool) -> None:
     encoder = encoder_of(base, prompts={"query": "Find:\n"})
     encoder.options.pool_bos, encoder.options.pool_prompt = pool_bos, pool_prompt
-    text = graph_readme(encoder, "mine", "f32", "onnx")
+    text = readme_of_graph(encoder, "mine", "f32", "onnx")
     assert f"| pool_mask | batch × tokens, int64 | {LEFT_OUT[pool_bos, pool_prompt]} |" in text
     assert ("pool_mask[:, 0] = 0" in text) is not pool_bos
     (row,) = encoder.tokenize(["a text"])
@@ -49,7 +49,7 @@ def test_the_pool_mask_is_that_of_the_encoder(base: Path, pool_bos: bool, pool_p
 
 def test_it_has_a_server_a_program_and_openvinos_settings(base: Path) -> None:
     encoder = encoder_of(base, normalize=True, max_length=40)
-    texts = {target: graph_readme(encoder, "mine", "int8", target) for target in ("onnx", "openvino")}
+    texts = {target: readme_of_graph(encoder, "mine", "int8", target) for target in ("onnx", "openvino")}
     for target, text in texts.items():
         ours, theirs = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
         assert COMMAND in text and "bw.load" in ours and "max_length=40" in theirs
@@ -63,5 +63,5 @@ def test_it_has_a_server_a_program_and_openvinos_settings(base: Path) -> None:
 def test_a_wrapper_has_no_short_program(base: Path) -> None:
     encoder = encoder_of(base)
     encoder.options.wrapper = Wrapper("[INST] ", " [/INST]")
-    text = graph_readme(encoder, "mine", "f32", "onnx")
+    text = readme_of_graph(encoder, "mine", "f32", "onnx")
     assert "Every text has a prefix and a suffix" in text and "import onnxruntime" not in text
