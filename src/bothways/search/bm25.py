@@ -43,8 +43,10 @@ def tokenize(text: str, *, characters: bool = False) -> list[str]:
     """
     found: list[str] = []
     for word in _WORD.findall(text):
-        known = _known_tokens if len(word) <= _LONG else _tokens
-        found += known(word, characters)
+        if len(word) <= _LONG:
+            found += _known_tokens(word, characters)
+        else:
+            found += _tokens(word, characters)
     return found
 
 
