@@ -57,6 +57,11 @@ REFUSED: dict[str, str] = {
 In the error, the reason follows the family's name.
 """
 
+NOT_CAUSAL = {
+    "cpmant": "shows some later tokens inside its layers' own code, whatever mask it is given"
+}
+"""Families that are refused as causal encoders too."""
+
 _OTHER = {
     "blt": "reads bytes in learned patches, and does not have a state per token",
     "trocr": "the decoder half of an image reader",
@@ -115,11 +120,16 @@ def check_supported(config: PretrainedConfig, direction: Direction = "bidirectio
     Raises:
         UnsupportedFamily: if the family is refused, with its name and the reason.
     """
-    reason = only_causal(config) if direction == "bidirectional" else None
+    name = config.get_text_config().model_type
+    if direction == "causal":
+        if name in NOT_CAUSAL:
+            raise UnsupportedFamily(f"{name} cannot be a causal encoder: it {NOT_CAUSAL[name]}")
+        return
+    reason = only_causal(config)
     if reason:
-        name = config.get_text_config().model_type
+        instead = "; with direction causal it can become a causal encoder"
         raise UnsupportedFamily(
-            f"{name} cannot be made bidirectional: it {reason}; with direction causal it can become a causal encoder"
+            f"{name} cannot be made bidirectional: it {reason}{'' if name in NOT_CAUSAL else instead}"
         )
 
 

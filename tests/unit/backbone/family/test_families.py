@@ -63,6 +63,15 @@ def test_such_families_are_proven_as_causal_encoders(family):
     assert row.reason.endswith("; causal: proven")
 
 
+def test_a_family_that_is_neither_is_refused_in_both_directions():
+    (row,) = measure_families(["cpmant"])
+    assert row.reason.endswith("causal: not proven (token 1 sees the later token 2)")
+    with pytest.raises(UnsupportedFamily, match="cpmant cannot be a causal encoder: it shows some later tokens"):
+        check_supported(CONFIG_MAPPING["cpmant"](), "causal")
+    with pytest.raises(UnsupportedFamily, match=r"whatever mask it is given$"):
+        check_supported(CONFIG_MAPPING["cpmant"]())
+
+
 def test_a_causal_family_that_looked_ahead_would_not_be_proven(monkeypatch):
     monkeypatch.setattr(family_proof, "set_direction", lambda model, direction: real(model, "bidirectional"))
     real = set_direction
