@@ -40,7 +40,7 @@ from bothways.moved import old_names
 from bothways.progress import Progress
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 # Implementations that run without a plan, so the head can be checked under them. They must be
 # chosen while loading.
@@ -184,10 +184,11 @@ def _stands_alone(part: PreTrainedModel, causal: PreTrainedModel) -> bool:
     )
 
 
-def saved_tokenizer(folder: Path, base: Pretrained) -> Any:
+def saved_tokenizer(folder: Path, base: Pretrained) -> PreTrainedTokenizerBase:
     """Read the tokenizer of a folder. If it has none, return that of the base."""
     if not any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer.model")):
-        return base.tokenizer
+        own: PreTrainedTokenizerBase = base.tokenizer
+        return own
     return prepare_tokenizer(read_tokenizer(str(folder), str(folder)), base.model.config)
 
 

@@ -219,14 +219,15 @@ def settings(kind: str, place: Path) -> dict[str, Any]:
     return config
 
 
-def _load(kind: str, place: Path) -> Any:
+def _load(kind: str, place: Path) -> nn.Module:
     from sentence_transformers import models
 
-    return (
+    layer: nn.Module = (
         models.Normalize()
         if kind == "Normalize"
         else getattr(models, kind).load(str(place), local_files_only=True)
     )
+    return layer
 
 
 def _check(kind: str, config: dict[str, Any], file: Path) -> None:

@@ -162,7 +162,7 @@ def read_transformer(root: Path) -> dict[str, Any]:
     return {**config, **_of_calls(config, file)}
 
 
-def _loader_arguments(config: dict[str, Any], file: Path) -> Any:
+def _loader_arguments(config: dict[str, Any], file: Path) -> object:
     """Refuse arguments of the loaders that change vectors.
 
     Returns the tokenizer's `model_max_length` if it is among them.

@@ -78,7 +78,7 @@ def retrieval_split(collection: JudgedCollection) -> dict[str, Any]:
     """Return a collection as one split of an mteb retrieval task."""
     from datasets import Dataset
 
-    def table(texts: dict[str, str]) -> Any:
+    def table(texts: dict[str, str]) -> Dataset:
         return Dataset.from_dict({"id": list(texts), "text": list(texts.values())})
 
     return {
