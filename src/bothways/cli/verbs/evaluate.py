@@ -169,6 +169,10 @@ def command(
     results = evaluate(encoder, tasks, batch_tokens=batch_tokens, seed=seed, out=out, resume=resume)
     _print(results, tasks)
     print_json({"model": model, "out": out, "tasks": _told(results)})
+    _say_saved(out)
+
+
+def _say_saved(out: Path | None) -> None:
     if out is not None:
         say(f"saved {out}")
         say_next("bothways", "report", out, "--out", out.with_suffix(".html"))
