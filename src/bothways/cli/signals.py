@@ -124,6 +124,7 @@ def signals() -> Iterator[Received]:
         yield _received
     finally:
         _received.end()
+        _received = Received()  # a later command in this process was not stopped
         if before:
             sys.unraisablehook = hook
         for number, handler in before.items():

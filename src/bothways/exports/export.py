@@ -22,6 +22,7 @@ from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder.card import CARD, complete_card
 from bothways.encoder.load import is_encoder, load, locate
 from bothways.errors import InputError
+from bothways.exports.bidirectional import refuse_causal
 from bothways.exports.folders import llm2vec_adapters, llm2vec_folder, st_folder
 from bothways.exports.gguf import gguf_folder
 from bothways.exports.graphs import graph_folder
@@ -116,6 +117,7 @@ def export(
         options: dict[str, Any] = {"device": device, "dtype": "float32"}
         source = locate(model)
         encoder = load(source, **options) if is_encoder(source) else convert(source, **options)
+    refuse_causal(encoder)  # before what is missing for this target is named
     if to not in TITLES:  # a graph is read by bothways, which knows a joint
         encoder = joined(encoder)
     folder = Path(out)

@@ -123,8 +123,8 @@ def test_an_empty_source_makes_nothing(model: Path, tmp_path: Path) -> None:
 
 
 def test_the_default_unit() -> None:
-    assert encode.default_unit(encode.Settings()) == "line"
-    assert encode.default_unit(encode.Settings(chunks=5)) == "document"
+    assert encode.default_unit(encode.JobSettings()) == "line"
+    assert encode.default_unit(encode.JobSettings(chunks=5)) == "document"
 
 
 def test_a_file_name_that_is_not_utf8(model: Path, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ VERBS = {
             "--pooling",
             "--max-length",
         ),
-        *("--batch-tokens", "--seed", "--device", "--dtype"),
+        *("--similarity", "--batch-tokens", "--seed", "--device", "--dtype"),
     ],
     "serve": [
         *(
@@ -122,8 +122,8 @@ VERBS = {
         *("--base-model", "--results", "--include", "--device"),
     ],
     "bench": [
-        *("model", "--texts", "--peers", "--workloads", "--dtype", "--threads", "--rounds", "--scale", "--out", "--work"),
-        "--environments",
+        *("model", "--texts", "--peers", "--workloads", "--dtype", "--threads", "--rounds", "--minutes", "--scale"),
+        *("--out", "--work", "--environments"),
     ],
     "report": ["results", "--out", "--baseline", "--seed"],
     "prepare": [],  # a group; its kinds are frozen in test_prepare.py

@@ -72,7 +72,7 @@ def test_a_process_that_ignores_hangups_goes_on(base: Path, tmp_path: Path) -> N
 
 
 def test_handlers_are_put_back_and_what_a_library_makes_of_a_signal_is_no_error_of_its_own(monkeypatch, capsys) -> None:
-    from bothways.cli import app, main
+    from bothways.cli import app, main, signals
 
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.getsignal(number) for number in numbers]
@@ -92,6 +92,7 @@ def test_handlers_are_put_back_and_what_a_library_makes_of_a_signal_is_no_error_
     assert done.value.code == 143
     assert capsys.readouterr().err == "interrupted\n"
     assert [signal.getsignal(number) for number in numbers] == before
+    assert not signals.was_stopped(), "a later command in this process would end as stopped"
 
 
 @pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])

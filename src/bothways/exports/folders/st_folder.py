@@ -13,6 +13,7 @@ from typing import Any
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder import head_modules, pooling_module, template_module
 from bothways.errors import InputError
+from bothways.exports.bidirectional import refuse_causal
 from bothways.exports.manifest import write_manifest
 from bothways.exports.reference import own_rows
 from bothways.folder_files import TRANSFORMER_SETTINGS
@@ -52,10 +53,7 @@ def check_target(encoder: Encoder, dtype: str, target: str) -> None:
         raise InputError(
             f"dtype: folders for {target} are written as {' or '.join(TYPES)}, not as {dtype!r}{did_you_mean(dtype, TYPES)}"
         )
-    if encoder.direction != "bidirectional":
-        raise InputError(
-            "export: the encoder is causal; convert it with direction='bidirectional' first"
-        )
+    refuse_causal(encoder)
 
 
 def own_code(encoder: Encoder) -> bool:

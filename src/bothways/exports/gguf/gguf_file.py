@@ -21,6 +21,7 @@ from bothways.backbone.tokenizer.preparation import specials
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder import head_modules
 from bothways.errors import InputError, MissingExtra
+from bothways.exports.bidirectional import refuse_causal
 from bothways.exports.gguf.gguf_families import GgufFamily, family
 from bothways.exports.gguf.gguf_settings import rope_factors, settings
 from bothways.exports.gguf.gguf_vocabulary import Vocabulary, vocabulary
@@ -90,10 +91,7 @@ def check(encoder: Encoder, dtype: str) -> None:
         raise InputError(
             f"dtype: GGUF files are written as {', '.join(TYPES)}, not as {dtype!r}{did_you_mean(dtype, TYPES)}"
         )
-    if encoder.direction != "bidirectional":
-        raise InputError(
-            "export: the encoder is causal; convert it with direction='bidirectional' first"
-        )
+    refuse_causal(encoder)
     if encoder.pooling.mode not in POOLINGS:
         raise InputError(
             f"export to GGUF: llama.cpp does not have {encoder.pooling.mode} pooling; it has {', '.join(POOLINGS)}"

@@ -22,6 +22,7 @@ from bothways.attention.text_rope import rope_of_rows
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.folder.head_modules import Headed
 from bothways.errors import InputError
+from bothways.exports.bidirectional import refuse_causal
 from bothways.pooling.attention_pooling import LatentLayer
 
 POOLINGS = ("mean", "weighted_mean", "last", "bos", "max", "latent_attention")
@@ -40,10 +41,7 @@ class PaddedEncoder(nn.Module):
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.mode = str(encoder.pooling.mode)
-        if encoder.direction != "bidirectional":
-            raise InputError(
-                "export: the encoder is causal; convert it with direction='bidirectional' first"
-            )
+        refuse_causal(encoder)
         if encoder.reads != "last":
             raise InputError(
                 f"export: {self.mode} pooling reads other layers than the last, and the graph has only the last"
