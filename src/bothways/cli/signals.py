@@ -54,6 +54,9 @@ class Received:
         if again and number != signal.SIGINT and not self._lost:
             return
         self.number, self._when, self._lost = number, time.monotonic(), False
+        if _importing_torch():
+            self.repeat()
+            return
         raise CommandStopped
 
     def repeat(self) -> None:
@@ -63,6 +66,7 @@ class Received:
         for. The command would go on as if there had been no signal.
         """
         self._lost = True
+        self.end()
         self._timer = threading.Timer(_AGAIN, _send, [self.number])
         self._timer.daemon = True
         self._timer.start()
@@ -71,6 +75,16 @@ class Received:
         """Send nothing any more: whoever has the next handler did not get this signal."""
         if self._timer is not None:
             self._timer.cancel()
+
+
+def _importing_torch() -> bool:
+    """Return whether torch is being imported.
+
+    Its C++ code calls Python meanwhile. An exception that it does not expect aborts the process,
+    which then cannot clean up.
+    """
+    spec = getattr(sys.modules.get("torch"), "__spec__", None)
+    return bool(getattr(spec, "_initializing", False))
 
 
 def _send(number: int) -> None:

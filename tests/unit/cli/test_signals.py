@@ -125,3 +125,25 @@ with signals() as received:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert (done.stdout, done.stderr) == (f"{128 + getattr(signal, name)}\n", "")
+
+
+def test_a_signal_while_torch_is_imported_waits_for_the_end_of_it(tmp_path: Path) -> None:
+    """Its C++ code would abort the process."""
+    (tmp_path / "torch.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(0.2)\nprint('imported', flush=True)\n"
+    )
+    code = """
+import time
+from bothways.cli.signals import CommandStopped, signals
+
+with signals() as received:
+    try:
+        import torch
+        time.sleep(30)
+        print("went on")
+    except CommandStopped:
+        print(received.code)
+"""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=environment)
+    assert (done.stdout, done.stderr) == ("imported\n143\n", "")

@@ -20,7 +20,8 @@ def mypy(file: Path) -> list[str]:
     environment = {**os.environ, "MYPYPATH": str(ROOT / "src")}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode in (0, 1), done.stdout + done.stderr
-    return [line for line in done.stdout.splitlines() if line.startswith(str(file))]
+    # the cache keeps the messages of a file of the same content, with the folder of the run that made them
+    return [line for line in done.stdout.splitlines() if f"/{file.name}:" in line.split(" ")[0]]
 
 
 def test_calls_have_the_types_of_their_arguments(tmp_path: Path) -> None:
