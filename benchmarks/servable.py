@@ -108,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.out /= f"steps-{options.steps}"
     about = (
         f"STS-B dev (Spearman x 100) of SmolLM2-135M by step of SimCSE, {options.steps} steps of the laptop preset without "
-        "MNTP, with what stands before each text. `servable` is the form that every server computes."
+        "MNTP. The rows differ in the token before each text. `servable` is the form that every server computes."
     )
     trial = options.texts is not None or options.base != BASE
     page = Page(

@@ -42,18 +42,11 @@ def rope_of_each_text(model: nn.Module, lengths: Sequence[int]) -> Iterator[None
         model: a bare backbone.
         lengths: tokens of each text of the row, in order.
     """
-    modules = changing(model)
-    if not modules:
-        yield
-        return
-    with _LOCKS.setdefault(model, threading.RLock()):
-        for module in modules:
-            module.forward = _per_text(module, lengths)
+    with _forwards(model, lambda module: _per_text(module, lengths)) as modules:
         try:
             yield
         finally:
             for module in modules:
-                del module.forward
                 forget_length(module)
 
 
@@ -108,15 +101,24 @@ def rope_of_rows(model: nn.Module, lengths: Tensor) -> Iterator[None]:
         model: a bare backbone.
         lengths: (B,) int64, tokens of each row.
     """
+    with _forwards(model, lambda module: _per_row(module, lengths)):
+        yield
+
+
+@contextmanager
+def _forwards(
+    model: nn.Module, build: Callable[[nn.Module], Callable[..., tuple[Tensor, Tensor]]]
+) -> Iterator[list[Any]]:
+    """Give the rotary modules other forwards inside, one thread at a time, and yield them."""
     modules = changing(model)
     if not modules:
-        yield
+        yield modules
         return
     with _LOCKS.setdefault(model, threading.RLock()):
         for module in modules:
-            module.forward = _per_row(module, lengths)
+            module.forward = build(module)
         try:
-            yield
+            yield modules
         finally:
             for module in modules:
                 del module.forward

@@ -46,6 +46,31 @@ _FLOAT32 = {127: 5.0, 63: 1.75}
 """The same in float32, by the largest whole number of the kernel: with VNNI or AMX, and without."""
 
 
+class HeldCosines:
+    """Cosines of held texts' vectors to those of the float32 encoder, and whether they are near.
+
+    Attributes:
+        cosines: one for each text.
+    """
+
+    cosines: list[float]
+
+    @property
+    def mean(self) -> float:
+        """Mean cosine of the held texts."""
+        return float(np.mean(self.cosines))
+
+    @property
+    def least(self) -> float:
+        """Least cosine of the held texts."""
+        return float(np.min(self.cosines))
+
+    @property
+    def ok(self) -> bool:
+        """Whether both are as they should be."""
+        return self.mean >= MEAN and self.least >= LEAST
+
+
 def settle(
     effects: Effects,
     install: Callable[[list[Form]], None],

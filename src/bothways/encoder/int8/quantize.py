@@ -24,7 +24,7 @@ from bothways.backbone.linears.products import Int8Product, kernel_levels
 from bothways.backbone.linears.shared_input import SharedLinear, linears_of, shared, stacked
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.int8 import choice
-from bothways.encoder.int8.choice import LEAST, MEAN
+from bothways.encoder.int8.choice import LEAST, MEAN, HeldCosines
 from bothways.encoder.int8.effects import measure_effects
 from bothways.encoder.int8.samples import divided
 from bothways.encoder.module import EncoderModule
@@ -43,7 +43,7 @@ log = logging.getLogger("bothways")
 
 
 @dataclass(frozen=True)
-class Account:
+class Account(HeldCosines):
     """What int8 did to an encoder. `str(account)` is a report of a few lines.
 
     Args:
@@ -64,21 +64,6 @@ class Account:
     cosines: list[float]
     worst: str
     levels: int
-
-    @property
-    def mean(self) -> float:
-        """Mean cosine of the held texts."""
-        return float(np.mean(self.cosines))
-
-    @property
-    def least(self) -> float:
-        """Least cosine of the held texts."""
-        return float(np.min(self.cosines))
-
-    @property
-    def ok(self) -> bool:
-        """Whether both are as they should be."""
-        return self.mean >= MEAN and self.least >= LEAST
 
     def __str__(self) -> str:
         """Write the report."""

@@ -32,7 +32,7 @@ from bothways.attention.stock import evaluation_mode
 from bothways.backbone.linears.shared_input import linears_of
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.encoder import Encoder
-from bothways.encoder.int8.choice import LEAST, MEAN, Form, settle
+from bothways.encoder.int8.choice import LEAST, MEAN, Form, HeldCosines, settle
 from bothways.encoder.int8.effects import measure_effects
 from bothways.encoder.int8.quantize import tokenized
 from bothways.encoder.int8.samples import divided
@@ -55,7 +55,7 @@ _SHARE = 0.6
 
 
 @dataclass(frozen=True)
-class GraphAccount:
+class GraphAccount(HeldCosines):
     """What int8 did to a graph. `str(account)` is a line.
 
     Args:
@@ -65,21 +65,6 @@ class GraphAccount:
 
     shares: dict[Form, float]
     cosines: list[float]
-
-    @property
-    def mean(self) -> float:
-        """Mean cosine of the held texts."""
-        return float(np.mean(self.cosines))
-
-    @property
-    def least(self) -> float:
-        """Least cosine of the held texts."""
-        return float(np.min(self.cosines))
-
-    @property
-    def ok(self) -> bool:
-        """Whether both are as they should be."""
-        return self.mean >= MEAN and self.least >= LEAST
 
     def __str__(self) -> str:
         """Write the line."""
