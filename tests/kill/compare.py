@@ -14,6 +14,12 @@ from pathlib import Path
 #: durations.
 CLOCK = {"date", "command", "seconds", "tokens_per_second", "versions", "earlier", "pending", "minutes", "created", "encoder"}
 
+#: A date with its time of day in either form, "2026-05-01T10:20:30+00:00" or "2026-05-01 10:20",
+#: or a duration. Two runs of one command may fall in different minutes.
+DATED = re.compile(
+    rb"[0-9]{4}-[0-9]{2}-[0-9]{2}( [0-9]{2}:[0-9]{2}|[^<\s]*)|[0-9.]+ (s|min|minutes|seconds)\b"
+)
+
 
 def digest(path: Path) -> dict[str, str]:
     """Each file of an output and what is in it, without what the clock writes."""
@@ -32,7 +38,7 @@ def content(file: Path) -> bytes:
     if file.suffix == ".npy" or file.suffix in (".safetensors", ".parquet"):
         return raw
     if file.suffix in (".html", ".md"):
-        return re.sub(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}[^<\s]*|[0-9.]+ (s|min|minutes|seconds)\b", b"", raw)
+        return DATED.sub(b"", raw)
     if file.name == "optimizer.pt":
         return b""  # an archive with times; what is in it decides the weights of the next step
     return raw

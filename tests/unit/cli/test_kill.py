@@ -21,3 +21,16 @@ def test_killed_verbs_end_as_undisturbed_ones(verbs: list[str]) -> None:
     done = subprocess.run([sys.executable, str(SCRIPT), *words], capture_output=True, text=True, timeout=300, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr[-2000:]
     assert "all as they should be" in done.stdout
+
+
+def test_pages_of_two_minutes_count_as_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPT.parent))
+    from compare import digest
+
+    page = tmp_path / "r.html"
+    for form in ("2026-05-01 {} UTC", "2026-05-01T{}:30+00:00"):
+        seen = set()
+        for clock in ("23:59", "00:00"):
+            page.write_text(f'<p class="made">{form.format(clock)}</p>')
+            seen.add(str(digest(page)))
+        assert len(seen) == 1, form
