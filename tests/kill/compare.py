@@ -16,9 +16,7 @@ CLOCK = {"date", "command", "seconds", "tokens_per_second", "versions", "earlier
 
 #: A date with its time of day in either form, "2026-05-01T10:20:30+00:00" or "2026-05-01 10:20",
 #: or a duration. Two runs of one command may fall in different minutes.
-DATED = re.compile(
-    rb"[0-9]{4}-[0-9]{2}-[0-9]{2}( [0-9]{2}:[0-9]{2}|[^<\s]*)|[0-9.]+ (s|min|minutes|seconds)\b"
-)
+DATED = re.compile(rb"[0-9]{4}-[0-9]{2}-[0-9]{2}( [0-9]{2}:[0-9]{2}|[^<\s]*)|[0-9.]+ (s|min|minutes|seconds)\b")
 
 
 def digest(path: Path) -> dict[str, str]:
