@@ -1,10 +1,11 @@
-"""What the form that every server computes costs on STS-B dev: SimCSE of SmolLM2-135M in three forms.
+"""What the form that every server computes costs on STS-B dev: SimCSE of SmolLM2-135M in four forms.
 
 Run: .venv/bin/python benchmarks/servable.py [--seeds 0 1] [--rows servable] [--steps 150] [--out runs/servable]
 
-    line feed    the laptop preset: a line feed before each text, which is not pooled
-    servable     `--option servable=true`: BOS before each text, pooled, no prompt and no wrapper
-    no prompt    nothing before a text
+    line feed               the laptop preset: a line feed before each text, which is not pooled
+    servable                `--option servable=true`: BOS before each text, pooled, no prompt and no wrapper
+    servable, last token    as servable, but EOS ends each text, and only it is pooled
+    no prompt               nothing before a text
 
 Rows are SimCSE of the laptop preset on the bidirectional base, without MNTP, with the same texts, steps and seeds.
 3,270 tokens a step, so 150 steps of a row are 490,000 tokens. STS-B dev is read before the first step, and after a third,
@@ -32,9 +33,10 @@ from bothways.training.recipe.overrides import override_values
 ROWS: Mapping[str, Mapping[str, Any]] = {
     "line feed": {"servable": False},
     "servable": {"servable": True},
+    "servable, last token": {"servable": True, "pooling": "last", "add_eos": True},
     "no prompt": {"servable": False, "prompts": {}, "default_prompt": None},
 }
-PAIRS = [("servable", "line feed"), ("no prompt", "line feed"), ("servable", "no prompt")]
+PAIRS = [("servable", "line feed"), ("no prompt", "line feed"), ("servable", "no prompt"), ("servable, last token", "servable")]
 COLUMNS = ["start", "third", "two thirds", "last"]
 
 
@@ -55,9 +57,14 @@ def recipe(row: str, seed: int, options: argparse.Namespace) -> bw.Recipe:
     return override_values(made, {f"stages.simcse.{key}": value for key, value in changes.items()})
 
 
+def folder(row: str) -> str:
+    """The start of the names of a row's folders."""
+    return row.replace(",", "").replace(" ", "-")
+
+
 def figures(row: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     """Dev by step, tokens and minutes of a row, from an earlier call if it has been trained."""
-    made, name = recipe(row, seed, options), f"{row.replace(' ', '-')}-seed{seed}"
+    made, name = recipe(row, seed, options), f"{folder(row)}-seed{seed}"
 
     def train() -> dict[str, Any]:
         spent = trained(made, options.out / name)
@@ -72,7 +79,7 @@ def finished_seeds(row: str, options: argparse.Namespace) -> dict[int, dict[str,
     """Figures of a row by seed, also of earlier calls."""
     runs = {}
     for seed in seeds_of(options.out / "rows", options.seeds):
-        file = options.out / "rows" / f"{row.replace(' ', '-')}-seed{seed}.json"
+        file = options.out / "rows" / f"{folder(row)}-seed{seed}.json"
         before = kept_before(file, {"recipe": recipe(row, seed, options).fingerprint()})
         if before is not None:
             runs[seed] = before
