@@ -29,7 +29,7 @@ def servable() -> Iterator[ModuleType]:
             sys.modules.pop(name, None)
 
 
-def test_three_forms_are_trained_compared_and_kept(
+def test_four_forms_are_trained_compared_and_kept(
     servable: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base, texts, dev = (
@@ -47,18 +47,26 @@ def test_three_forms_are_trained_compared_and_kept(
     assert [line.split(" | ")[0] for line in page.splitlines() if " | 0 | " in line] == [
         "| line feed",
         "| servable",
+        "| servable, last token",
         "| no prompt",
     ]
     assert "| servable − line feed |" in page
     recipes = {
         row: yaml.safe_load((tmp_path / "out" / "steps-3" / f"{row}-seed0" / "recipe.yaml").read_text())
-        for row in ("line-feed", "servable", "no-prompt")
+        for row in ("line-feed", "servable", "servable-last-token", "no-prompt")
     }
     assert {row: bool(made["default_prompt"]) for row, made in recipes.items()} == {
         "line-feed": True,
         "servable": False,
+        "servable-last-token": False,
         "no-prompt": False,
     }
+    assert [made["pooling"]["mode"] if isinstance(made["pooling"], dict) else made["pooling"] for made in recipes.values()] == [
+        "mean",
+        "mean",
+        "last",
+        "mean",
+    ]
     capsys.readouterr()
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*.safetensors")}
     servable.main(words)  # nothing is trained again
