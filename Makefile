@@ -63,6 +63,7 @@ $(BENCH)-llm2vec/.ready: WANTED := --constraint constraints-bench.txt llm2vec tr
 $(BENCH)-llama-cpp/.ready: WANTED := numpy 'xllamacpp>=2026.4'
 $(BENCH)-graphs/.ready: WANTED := --constraint constraints.txt onnx onnxscript onnxruntime openvino
 $(BENCH)-older-st/.ready: WANTED := sentence-transformers==5.2.0 transformers==5.2.0
+$(BENCH)-transformers-4/.ready: WANTED := 'transformers>=4.57,<5'
 $(BENCH)-%/.ready: | $(STAMP)
 	test -x $(BENCH)-$*/bin/python || $(BIN)/python -m venv $(BENCH)-$*
 	echo "import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')" \
@@ -80,11 +81,12 @@ families: setup
 	$(BIN)/bothways families --out docs/families.md
 
 # Runs each export in its server's own code and writes docs/serving.md, in some 30 minutes on one core. xllamacpp is a ready wheel of
-# llama.cpp, some 100 MB. llm2vec and the oldest sentence-transformers that reads the direction have environments of their own.
-exports: setup $(BENCH)-older-st/.ready $(BENCH)-llm2vec/.ready
+# llama.cpp, some 100 MB. llm2vec, transformers 4 and the oldest sentence-transformers that reads the direction have environments of
+# their own.
+exports: setup $(BENCH)-older-st/.ready $(BENCH)-llm2vec/.ready $(BENCH)-transformers-4/.ready
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,export,verify]'
 	OLDER_ST_PYTHON=$(BENCH)-older-st/bin/python LLM2VEC_PYTHON=$(BENCH)-llm2vec/bin/python \
-		TRANSFORMERS_4_PYTHON=$(BENCH)-llm2vec/bin/python $(BIN)/python -m pytest \
+		TRANSFORMERS_4_PYTHON=$(BENCH)-transformers-4/bin/python $(BIN)/python -m pytest \
 		tests/unit/exports tests/unit/attention/test_older_loaders.py tests/unit/bench/test_serving_script.py \
 		tests/parity/test_export_llama_cpp.py tests/parity/test_export_graphs.py tests/parity/test_export_older_loaders.py
 	LLM2VEC_PYTHON=$(BENCH)-llm2vec/bin/python $(BIN)/python benchmarks/serving.py

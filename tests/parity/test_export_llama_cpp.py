@@ -11,6 +11,7 @@ import pytest
 import bothways as bw
 from bothways.exports.gguf import llama_cpp
 from bothways.exports.gguf.gguf_families import FAMILIES
+from bothways.exports.reference import TEXTS
 from export_models import small_model
 
 pytestmark = pytest.mark.skipif(not llama_cpp.installed(), reason="xllamacpp is not installed; see make exports")
@@ -20,7 +21,7 @@ pytestmark = pytest.mark.skipif(not llama_cpp.installed(), reason="xllamacpp is 
 def test_a_family_gives_our_vectors(tmp_path: Path, model_type: str) -> None:
     out = bw.export(small_model(tmp_path / "base", model_type), tmp_path / "out", to="gguf")
     results = bw.verify_export(out)
-    assert len(results) == 10
+    assert len(results) == 2 * len(TEXTS)  # each alone, and all in one batch
     assert min(each.cosine for each in results) > 0.9999
 
 
