@@ -10,6 +10,7 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ.setdefault("BOTHWAYS_MEASURED", "0")  # a test must not use what an earlier one has measured
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

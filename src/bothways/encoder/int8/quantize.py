@@ -13,6 +13,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from bothways.attention.stock import evaluation_mode
 from bothways.backbone.adapter.lora import lora_layers
 from bothways.backbone.linears.products import Int8Product, kernel_levels
 from bothways.backbone.linears.shared_input import SharedLinear, linears_of, shared, stacked
+from bothways.encoder import measured
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.int8 import choice
 from bothways.encoder.int8.choice import LEAST, MEAN, HeldCosines
@@ -38,6 +40,11 @@ _TOKENS = 64
 """Tokens of a text that are read for the measurements. Short texts lose most."""
 
 _SHOWN = 6  # groups that the report names
+
+_AGAIN = 3  # held texts that are compared again when the choice was measured before
+_SAME = 1 - LEAST
+"""How far their cosines may be from those that were measured. Rounding differs with the number of
+threads, and an early error decides whether a massive activation arises."""
 
 log = logging.getLogger("bothways")
 
@@ -120,8 +127,13 @@ def place(
     return "cpu", "float32"
 
 
-def quantize(encoder: EncoderModule, texts: Iterable[Text] | None = None) -> Account:
+def quantize(
+    encoder: EncoderModule, texts: Iterable[Text] | None = None, *, identity: str | None = None
+) -> Account:
     """Compute the linear layers of an encoder in int8, from now on.
+
+    What was measured is kept in the user's cache folder, see `encoder.measured`. A later process
+    with the same encoder and texts makes the same choice from it.
 
     For example, `print(quantize(encoder, ["a query", "a document"]))` shows what was kept.
 
@@ -129,6 +141,7 @@ def quantize(encoder: EncoderModule, texts: Iterable[Text] | None = None) -> Acc
         encoder: on a CPU, in float32. It is changed: its float32 weights are freed, so it cannot be
             trained or saved any more.
         texts: some of the texts that it will encode. They are used in addition to a built-in set.
+        identity: of the encoder, see `measured.identity`. If None, it is computed.
 
     Raises:
         InputError: the encoder is not in float32 or not on a CPU, has an adapter, is quantized
@@ -138,24 +151,21 @@ def quantize(encoder: EncoderModule, texts: Iterable[Text] | None = None) -> Acc
     chosen, held = divided(texts)
     with evaluation_mode(encoder):
         rows, held_rows = (tokenized(encoder, part) for part in (chosen, held))
-        wanted, wanted_held = (_vectors(encoder, part) for part in (rows, held_rows))
-        effects = measure_effects(encoder, rows)
-        _check_groups(encoder, effects.groups)
-        layers = linears_of(encoder.backbone)
-        products = _products(encoder, effects.groups)
-        forms, cosines = choice.settle(
-            effects,
-            lambda tried: _install(encoder, effects.groups, tried, layers, products),
-            lambda held: (
-                _cosines(_vectors(encoder, held_rows), wanted_held)
-                if held
-                else _cosines(_vectors(encoder, rows), wanted)
-            ),
+        entry = measured.Entry(
+            "int8",
+            {
+                "encoder": measured.identity(encoder) if identity is None else identity,
+                "texts": [measured.tokens_of(part) for part in (rows, held_rows)],
+                "levels": kernel_levels(),
+            },
         )
+        layers = linears_of(encoder.backbone)
+        found = _stored(encoder, entry, layers, held_rows)
+        if found is None:
+            found = _measured(encoder, layers, rows, held_rows)
+            entry.write(found.as_json())
     encoder.backbone.requires_grad_(False)
-    for product in products:
-        product.forget()
-    account = _account(effects.groups, forms, layers, products, cosines, held)
+    account = _account(found, layers, held)
     encoder.quantized = account
     if not account.ok:
         log.warning(
@@ -211,6 +221,86 @@ def tokenized(encoder: EncoderModule, texts: Sequence[Text]) -> list[TokenRow]:
     return encoder.tokenize(texts, max_length=limit)
 
 
+@dataclass(frozen=True)
+class _Int8Layers:
+    """An encoder's layers in int8: groups with one input, their forms, and what was measured."""
+
+    groups: list[list[str]]
+    forms: list[choice.Form]
+    products: Sequence[Int8Product | None]  # None: the group stays in float32
+    cosines: list[float]
+    again: list[float]  # cosines of the first held texts, in a pass of their own
+
+    def as_json(self) -> dict[str, Any]:
+        names = ("groups", "forms", "cosines", "again")
+        return {name: getattr(self, name) for name in names}
+
+
+def _measured(
+    encoder: EncoderModule,
+    layers: dict[str, nn.Linear],
+    rows: Sequence[TokenRow],
+    held_rows: Sequence[TokenRow],
+) -> _Int8Layers:
+    """Choose the forms by the losses of some texts, and install those that keep the held texts."""
+    wanted, wanted_held, few = (
+        _vectors(encoder, part) for part in (rows, held_rows, held_rows[:_AGAIN])
+    )
+    effects = measure_effects(encoder, rows)
+    _check_groups(encoder, effects.groups)
+    products = [
+        Int8Product(stacked([layers[name] for name in group]), 2, 2) for group in effects.groups
+    ]
+    forms, cosines = choice.settle(
+        effects,
+        lambda tried: _install(encoder, effects.groups, tried, layers, products),
+        lambda held: (
+            _cosines(_vectors(encoder, held_rows), wanted_held)
+            if held
+            else _cosines(_vectors(encoder, rows), wanted)
+        ),
+    )
+    for product in products:
+        product.forget()
+    again = _cosines(_vectors(encoder, held_rows[:_AGAIN]), few)
+    return _Int8Layers(effects.groups, forms, products, cosines.tolist(), again.tolist())
+
+
+def _stored(
+    encoder: EncoderModule,
+    entry: measured.Entry,
+    layers: dict[str, nn.Linear],
+    held_rows: Sequence[TokenRow],
+) -> _Int8Layers | None:
+    """Install the forms that another process has measured, or return None.
+
+    Some held texts are compared with float32 again. If they differ from what was measured, the
+    layers are as before.
+    """
+    stored = entry.read()
+    if stored is None:
+        return None
+    groups, forms = stored["groups"], stored["forms"]
+    if not {name for group in groups for name in group} <= set(layers):
+        entry.refuse("names other layers")
+        return None
+    few = held_rows[: len(stored["again"])]
+    wanted = _vectors(encoder, few)
+    products = [
+        None
+        if form == "float32"
+        else Int8Product(stacked([layers[name] for name in group]), *choice.TERMS[form])
+        for group, form in zip(groups, forms, strict=True)
+    ]
+    _install(encoder, groups, forms, layers, products)
+    again = _cosines(_vectors(encoder, few), wanted)
+    if not np.abs(again - stored["again"]).max() <= _SAME:
+        _install(encoder, groups, ["float32"] * len(groups), layers, products)
+        entry.refuse("does not fit the vectors of this process")
+        return None
+    return _Int8Layers(groups, forms, products, stored["cosines"], stored["again"])
+
+
 def _vectors(encoder: EncoderModule, rows: Sequence[TokenRow]) -> Tensor:
     vectors: Tensor = encoder(encoder.pack(rows))
     return vectors.double()
@@ -221,23 +311,18 @@ def _cosines(found: Tensor, wanted: Tensor) -> np.ndarray:
     return cosines
 
 
-def _products(encoder: EncoderModule, groups: Sequence[Sequence[str]]) -> list[Int8Product]:
-    layers = linears_of(encoder.backbone)
-    return [Int8Product(stacked([layers[name] for name in group]), 2, 2) for group in groups]
-
-
 def _install(
     encoder: EncoderModule,
     groups: Sequence[Sequence[str]],
     forms: Sequence[choice.Form],
     layers: dict[str, nn.Linear],
-    products: Sequence[Int8Product],
+    products: Sequence[Int8Product | None],
 ) -> None:
-    """Put each group's modules into the backbone, in their chosen forms."""
+    """Compute the groups in their chosen forms."""
     for names, form, product in zip(groups, forms, products):
         own = [layers[name] for name in names]
         made: Sequence[nn.Linear | SharedLinear] = own
-        if form != "float32":
+        if form != "float32" and product is not None:
             product.terms, product.weight_terms = choice.TERMS[form]
             made = shared(own, product)
         for name, module in zip(names, made):
@@ -245,26 +330,19 @@ def _install(
             setattr(encoder.backbone.get_submodule(parent), child, module)
 
 
-def _account(
-    groups: Sequence[Sequence[str]],
-    forms: Sequence[choice.Form],
-    layers: dict[str, nn.Linear],
-    products: Sequence[Int8Product],
-    cosines: np.ndarray,
-    held: Sequence[Text],
-) -> Account:
-    weights = [sum(layers[name].weight.numel() for name in group) for group in groups]
+def _account(found: _Int8Layers, layers: dict[str, nn.Linear], held: Sequence[Text]) -> Account:
+    weights = [sum(layers[name].weight.numel() for name in group) for group in found.groups]
     after = [
-        4 * size if form == "float32" else product.bytes
-        for size, form, product in zip(weights, forms, products)
+        4 * size if form == "float32" or product is None else product.bytes
+        for size, form, product in zip(weights, found.forms, found.products)
     ]
-    worst = held[int(cosines.argmin())]
+    worst = held[int(np.argmin(found.cosines))]
     return Account(
-        [(list(group), form) for group, form in zip(groups, forms)],
+        [(list(group), form) for group, form in zip(found.groups, found.forms)],
         weights,
         4 * sum(weights),
         sum(after),
-        [float(value) for value in cosines],
+        list(found.cosines),
         " ".join((worst if isinstance(worst, str) else worst[1]).split())[:40],
         kernel_levels(),
     )

@@ -1,6 +1,7 @@
 """An encoder in int8 against float64 arithmetic on its rounded weights, and what it refuses."""
 
 import copy
+import json
 import pickle
 
 import numpy as np
@@ -11,7 +12,9 @@ from transformers import GPT2Config, GPTJConfig
 import bothways as bw
 from bothways.backbone.linears.products import rounded_weight
 from bothways.backbone.linears.shared_input import SharedLinear
+from bothways.encoder import measured
 from bothways.encoder.int8 import choice
+from bothways.encoder.int8 import quantize as quantizing
 from bothways.encoder.int8.quantize import quantize
 from bothways.errors import InputError
 from bothways.exports.graphs.exported import load
@@ -44,6 +47,37 @@ def test_load_in_int8_keeps_the_vectors_and_says_so(saved):
     assert found.mean() > 0.995 and found.min() > 0.98
     assert found.max() < 1 - 1e-9  # something was rounded
     assert "mean" in str(encoder.quantized) and "MB" in str(encoder.quantized)
+
+
+def test_a_later_process_measures_no_more(saved, tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("BOTHWAYS_MEASURED", "1")
+    monkeypatch.setenv("BOTHWAYS_CACHE", str(tmp_path))
+    first = bw.load(saved, quantize="int8", calibration=SENTENCES[:4])
+    wanted = first.encode(SENTENCES)
+    (stored,) = (tmp_path / "measured").iterdir()
+
+    def again():
+        encoder = bw.load(saved, quantize="int8", calibration=SENTENCES[:4])
+        assert encoder.quantized == first.quantized
+        assert encoder.encode(SENTENCES).tobytes() == wanted.tobytes()
+
+    with monkeypatch.context() as later:
+        later.setattr(quantizing, "measure_effects", lambda *_: pytest.fail("measured again"))
+        again()
+        assert caplog.text == ""
+        with pytest.raises(pytest.fail.Exception):
+            bw.load(saved, quantize="int8", calibration=SENTENCES[4:])  # other texts are another measurement
+    whole = json.loads(stored.read_text())
+    value = {**whole["value"], "again": [0.5] * 3}
+    for text, reason in (
+        (stored.read_text()[:-9], "is damaged"),
+        (json.dumps({**whole, "value": value}), "is damaged"),
+        (json.dumps({"sha256": measured._digest(value), "value": value}), "does not fit the vectors of this process"),
+    ):
+        caplog.clear()
+        stored.write_text(text)
+        again()
+        assert reason in caplog.text and json.loads(stored.read_text()) == whole
 
 
 @pytest.mark.parametrize("way", [copy.deepcopy, lambda encoder: pickle.loads(pickle.dumps(encoder))], ids=["copy", "pickle"])

@@ -63,6 +63,14 @@ def missing() -> MissingExtra:
     return MissingExtra("openvino", "graph", "graph='openvino'")
 
 
+def runtime() -> list[str]:
+    """Return the version of OpenVINO, and the CPU as it knows it."""
+    import openvino
+
+    cpu = openvino.Core().get_property("CPU", "FULL_DEVICE_NAME")
+    return [openvino.__version__, str(cpu)]
+
+
 def weights_of(encoder: Encoder) -> dict[str, Tensor]:
     """Return the weights of an encoder by name. A tied one has its first name alone.
 

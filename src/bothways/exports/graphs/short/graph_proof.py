@@ -9,16 +9,20 @@ Letters: N texts, D embedding.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from bothways.attention.stock import evaluation_mode
+from bothways.digest import file_sha256
+from bothways.encoder import measured
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
 from bothways.exports.graphs.onnx_graph import GraphRun
+from bothways.exports.graphs.short import bare_graph
 from bothways.exports.manifest import BARS
 from bothways.exports.reference import SAMPLE, TEXTS, cosine
 
@@ -62,6 +66,45 @@ def prove(encoder: Encoder, run: GraphRun, tokens: int) -> Proof:
             f"graph: the vector of the text '{case}' has cosine {least:.4f} to the encoder's, and at least {BAR} is needed"
         )
     return Proof(least, case, len(compared))
+
+
+def prove_once(encoder: Encoder, run: GraphRun, file: Path, tokens: int) -> Proof:
+    """Compare as `prove` does, or some texts in one batch if an earlier process has compared all.
+
+    The earlier proof counts if weights, graph, code, libraries and CPU are the same, see
+    `encoder.measured`.
+
+    Args:
+        encoder: on the CPU, in float32.
+        run: see `onnx_graph.GraphRun`.
+        file: the graph, an .xml file. A .bin file is next to it.
+        tokens: largest number of tokens of a pass.
+
+    Raises:
+        InputError: a vector differs too much. The message names its text.
+    """
+    cases = cases_of(encoder, tokens)
+    entry = measured.Entry(
+        "graph",
+        {
+            "encoder": measured.identity(encoder),
+            "texts": measured.tokens_of([row for _, row in cases]),
+            "openvino": [*bare_graph.runtime(), torch.get_num_threads()],
+            "graph": [file_sha256(each) for each in (file, file.with_suffix(".bin"))],
+        },
+    )
+    if (stored := entry.read()) is not None:
+        short = sorted(cases, key=lambda case: len(case[1].ids))[:TOGETHER]
+        rows = [row for _, row in short]
+        with evaluation_mode(encoder):
+            wanted = encoder(encoder.pack(rows)).double().numpy()
+        pairs = zip(padded_run(run, rows), wanted)
+        if min(_agreement(own, right) for own, right in pairs) >= BAR:
+            return Proof(stored["least"], stored["case"], stored["comparisons"])
+        entry.refuse("does not fit the vectors of this process")
+    found = prove(encoder, run, tokens)
+    entry.write(found._asdict())
+    return found
 
 
 def padded_run(run: GraphRun, rows: Sequence[TokenRow]) -> np.ndarray:

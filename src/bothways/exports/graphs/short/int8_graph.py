@@ -30,6 +30,8 @@ from torch import Tensor, nn
 
 from bothways.attention.stock import evaluation_mode
 from bothways.backbone.linears.shared_input import linears_of
+from bothways.digest import file_sha256
+from bothways.encoder import measured
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.int8.choice import LEAST, MEAN, Form, HeldCosines, settle
@@ -76,9 +78,18 @@ class GraphAccount(HeldCosines):
 
 
 def open_run(
-    file: Path, encoder: Encoder, threads: int, tokens: int, texts: Iterable[Text] | None = None
+    file: Path,
+    encoder: Encoder,
+    threads: int,
+    tokens: int,
+    texts: Iterable[Text] | None = None,
+    *,
+    identity: str | None = None,
 ) -> tuple[GraphRun, GraphAccount]:
     """Open a graph with int8 weights, chosen so that the vectors keep their directions.
+
+    What was measured is kept in the user's cache folder, see `encoder.measured`. A later process
+    with the same encoder and texts makes the same choice from it, and compares a few texts again.
 
     Args:
         file: see `bare_graph.open_run`.
@@ -86,6 +97,7 @@ def open_run(
         threads: number of threads.
         tokens: largest number of tokens of a pass.
         texts: some of the texts that it will encode, in addition to a built-in set.
+        identity: of the encoder, see `measured.identity`. If None, it is computed.
 
     Returns:
         The graph's function, see `bare_graph.open_run`, and what was measured.
@@ -96,16 +108,60 @@ def open_run(
     chosen, held = divided(texts)
     cases = [row for _, row in cases_of(encoder, tokens)]
     rows = {False: [*tokenized(encoder, chosen), *cases], True: tokenized(encoder, held)}
+    entry = measured.Entry(
+        "int8-graph",
+        {
+            "encoder": measured.identity(encoder) if identity is None else identity,
+            "texts": [measured.tokens_of(rows[kind]) for kind in (False, True)],
+            "openvino": bare_graph.runtime(),
+            "graph": [file_sha256(each) for each in (file, file.with_suffix(".bin"))],
+        },
+    )
+    opening = _Opening(file, encoder, threads)
+    if (stored := entry.read()) is not None:
+        run = opening(stored["groups"], stored["forms"])
+        if _together(encoder, run, rows[True]) >= LEAST:
+            return run, GraphAccount(stored["shares"], stored["cosines"])
+        entry.refuse("does not fit the vectors of this process")
+    run, account, forms, groups = _measured(encoder, opening, rows)
+    found = {"groups": groups, "forms": forms, "shares": account.shares, "cosines": account.cosines}
+    entry.write(found)
+    return run, account
+
+
+class _Opening:
+    """Opens a graph of an encoder with some forms of its layers."""
+
+    def __init__(self, file: Path, encoder: Encoder, threads: int) -> None:
+        self.file, self.encoder, self.threads = file, encoder, threads
+        self.layers = linears_of(encoder.backbone)
+
+    def __call__(self, groups: Sequence[Sequence[str]], forms: Sequence[Form]) -> GraphRun:
+        blocks = _blocks(self.layers, groups, forms)
+        return bare_graph.open_run(self.file, self.encoder, self.threads, blocks, WIDE)
+
+
+def _measured(
+    encoder: Encoder, opening: _Opening, rows: Mapping[bool, Sequence[TokenRow]]
+) -> tuple[GraphRun, GraphAccount, list[Form], list[list[str]]]:
+    """Choose the forms by the losses of some texts, and open the graph that keeps the held texts.
+
+    Args:
+        encoder: see `open_run`.
+        opening: opens the graph.
+        rows: the texts that choose, and by True the held ones.
+
+    Returns:
+        The graph's function, the account, and the forms of the groups of layers.
+    """
     with evaluation_mode(encoder):
         wanted = {kind: _vectors(encoder, each) for kind, each in rows.items()}
         effects = measure_effects(encoder, rows[False], changes)
-    layers = linears_of(encoder.backbone)
     made: list[GraphRun] = []
 
     def install(forms: Sequence[Form]) -> None:
         made.clear()  # frees the memory of the last try
-        blocks = _blocks(layers, effects.groups, forms)
-        made.append(bare_graph.open_run(file, encoder, threads, blocks, WIDE))
+        made.append(opening(effects.groups, forms))
 
     def cosines(kind: bool) -> np.ndarray:
         found = np.concatenate([padded_run(made[0], [row]) for row in rows[kind]])
@@ -119,14 +175,21 @@ def open_run(
     account = GraphAccount(
         {form: size / total for form, size in shares.items()}, [float(each) for each in found]
     )
-    together = padded_run(made[0], rows[True][:TOGETHER])
-    least = float(_cosines(together, wanted[True][:TOGETHER]).min())
+    least = _together(encoder, made[0], rows[True])
     if not account.ok or not least >= LEAST:
         raise InputError(
             f"graph: in int8 its vectors have a mean cosine of {account.mean:.4f} to float32 (at least {MEAN}) and a least one of "
             f"{min(account.least, least):.4f} (at least {LEAST}); leave quantize or graph out"
         )
-    return made[0], account
+    return made[0], account, forms, effects.groups
+
+
+def _together(encoder: Encoder, run: GraphRun, held: Sequence[TokenRow]) -> float:
+    """Return the least cosine to float32 of some held texts in one padded batch."""
+    few = held[:TOGETHER]
+    with evaluation_mode(encoder):
+        wanted = _vectors(encoder, few)
+    return float(_cosines(padded_run(run, few), wanted).min())
 
 
 def _vectors(encoder: Encoder, rows: Sequence[TokenRow]) -> np.ndarray:

@@ -23,6 +23,7 @@ import torch
 from torch import nn
 
 from bothways.attention.all_modules import all_modules
+from bothways.encoder import measured
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.encoder import Encoder
 from bothways.encoder.int8 import quantize as int8
@@ -32,7 +33,7 @@ from bothways.errors import BothwaysError, InputError
 from bothways.exports.graphs.onnx_graph import GraphRun
 from bothways.exports.graphs.padded_encoder import POOLINGS
 from bothways.exports.graphs.short import bare_graph, graph_cache, int8_graph
-from bothways.exports.graphs.short.graph_proof import Proof, padded_run, prove
+from bothways.exports.graphs.short.graph_proof import Proof, padded_run, prove_once
 from bothways.foreign import one_line
 from bothways.nearest import meant
 
@@ -125,7 +126,7 @@ class ShortPasses:
         start = time.monotonic()
         with _one_line():
             run = bare_graph.open_run(file, encoder, torch.get_num_threads())
-            self.proof = prove(encoder, run, TOKENS)
+            self.proof = prove_once(encoder, run, file, TOKENS)
         self._parts, self._run = _Parts(encoder), run
         log.info(
             "requests of up to %d tokens run in an OpenVINO graph, opened in %.1f s: equal on %d texts (least cosine %.6f), "
@@ -134,18 +135,22 @@ class ShortPasses:
             _copied(encoder) / 1e6,
         )
 
-    def open_int8(self, encoder: Encoder, file: Path, texts: Sequence[Text] | None) -> None:
-        """Open the graph in a file with int8 weights, and measure it.
+    def open_int8(
+        self, encoder: Encoder, file: Path, texts: Sequence[Text] | None, identity: str
+    ) -> None:
+        """Open the graph in a file with int8 weights, and measure it, or use what was measured.
 
-        The encoder is in float32. When its own layers are int8 too, call `watch`.
+        The encoder is in float32. When its own layers are int8 too, call `watch`. Its identity is
+        that of `encoder.measured`.
 
         Raises:
             InputError: it cannot be run, or loses more of the vectors than int8 may.
         """
         start = time.monotonic()
         with _one_line():
-            threads = torch.get_num_threads()
-            self._run, self.account = int8_graph.open_run(file, encoder, threads, TOKENS, texts)
+            self._run, self.account = int8_graph.open_run(
+                file, encoder, torch.get_num_threads(), TOKENS, texts, identity=identity
+            )
         self.watch(encoder)
         log.info(
             "requests of up to %d tokens run in an OpenVINO graph, opened in %.1f s: %s",
@@ -280,9 +285,9 @@ def quantize_with_graph(encoder: Encoder, texts: Iterable[Text] | None = None) -
         raise InputError(f"graph: {reason}")
     given = None if texts is None else list(texts)
     int8.check(encoder)
-    made = ShortPasses()
-    made.open_int8(encoder, _made(encoder), given)
-    account = int8.quantize(encoder, given)
+    made, identity = ShortPasses(), measured.identity(encoder)
+    made.open_int8(encoder, _made(encoder), given, identity)
+    account = int8.quantize(encoder, given, identity=identity)
     made.watch(encoder)
     encoder.graph = made
     return account

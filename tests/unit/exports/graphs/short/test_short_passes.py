@@ -24,7 +24,7 @@ from bothways.errors import InputError, MissingExtra
 from bothways.evaluation.model_identity import model_fingerprint
 from bothways.exports.graphs import exported
 from bothways.exports.graphs.padded_encoder import PaddedEncoder, plain_attention
-from bothways.exports.graphs.short import bare_graph, graph_cache, short_passes
+from bothways.exports.graphs.short import bare_graph, graph_cache, int8_graph, short_passes
 from bothways.exports.graphs.short.short_passes import PATIENCE, TOKENS, ShortPasses, use_graph
 from bothways.pooling import Pooling
 from bothways.serving.engine import Engine
@@ -41,6 +41,7 @@ class Runtime:
         written: graphs that were made.
         shapes: (texts, tokens) of each call.
         off: is added to every vector, as a broken runtime would.
+        opened: graphs that were opened.
         blocks: of the graph that was opened last.
     """
 
@@ -48,6 +49,7 @@ class Runtime:
         self.written = 0
         self.shapes: list[tuple[int, ...]] = []
         self.off = 0.0
+        self.opened = 0
         self.blocks: dict[str, int] | None = None
 
     def write(self, encoder: bw.Encoder, file: Path, tokens: int, name: str) -> None:
@@ -61,6 +63,7 @@ class Runtime:
         assert file.read_text() == "a graph"
         held = copy.deepcopy(encoder)  # as OpenVINO, which copies the matrices
         self.blocks = blocks
+        self.opened += 1
 
         def run(*arrays: np.ndarray) -> np.ndarray:
             self.shapes.append(arrays[0].shape)
@@ -78,7 +81,12 @@ def runtime(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Runtime:
     monkeypatch.setattr(graph_cache, "version", lambda name: "1")
     monkeypatch.setattr(bare_graph, "write", made.write)
     monkeypatch.setattr(bare_graph, "open_run", made.open_run)
+    monkeypatch.setattr(bare_graph, "runtime", lambda: ["1", "a CPU"])
     return made
+
+
+def entries(tmp_path: Path, kind: str) -> list[Path]:
+    return sorted((tmp_path / "cache" / "measured").glob(f"{kind}-*.json"))
 
 
 @pytest.fixture
@@ -261,6 +269,61 @@ def test_int8_has_a_graph_of_its_own(folder: Path, runtime: Runtime, caplog: pyt
     encoder.pooling = Pooling("max")
     encoder.encode(SHORT[0])
     assert len(runtime.shapes) == 1 and "the encoder has changed" in caplog.text
+
+
+def test_a_later_process_measures_an_int8_graph_no_more(
+    folder: Path, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("BOTHWAYS_MEASURED", "1")
+    first = bw.load(folder, graph="openvino", quantize="int8")
+    blocks = runtime.blocks
+    with monkeypatch.context() as later:
+        for module in (int8_graph, int8):
+            later.setattr(module, "measure_effects", lambda *_: pytest.fail("measured again"))
+        runtime.opened = 0
+        runtime.shapes.clear()
+        second = bw.load(folder, graph="openvino", quantize="int8")
+        assert runtime.opened == 1 and runtime.blocks == blocks
+        assert len(runtime.shapes) == 1 and runtime.shapes[0][0] == 3, "some held texts are compared in one batch"
+    assert second.graph.account == first.graph.account and second.quantized == first.quantized
+    for text in (SHORT[0], LONG):
+        assert second.encode(text).tobytes() == first.encode(text).tobytes()
+    (stored,) = entries(tmp_path, "int8-graph")
+    stored.write_text(stored.read_text().replace("one", "two", 1))
+    third = bw.load(folder, graph="openvino", quantize="int8")
+    assert runtime.blocks == blocks and third.graph.account == first.graph.account and "is damaged" in caplog.text
+    assert len(entries(tmp_path, "int8-graph")) == 1
+
+
+def test_a_stored_int8_graph_that_does_not_fit(
+    folder: Path, runtime: Runtime, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("BOTHWAYS_MEASURED", "1")
+    bw.load(folder, graph="openvino", quantize="int8")
+    runtime.off = 5.0
+    with pytest.raises(InputError, match="graph: in int8 its vectors"):
+        bw.load(folder, graph="openvino", quantize="int8")
+    assert caplog.text.count("does not fit the vectors of this process, so it is measured again") == 1
+
+
+def test_a_later_process_proves_a_graph_on_some_texts(
+    folder: Path, runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("BOTHWAYS_MEASURED", "1")
+    first = opened(folder, "openvino")
+    assert len(runtime.shapes) > 10
+    runtime.shapes.clear()
+    second = opened(folder, "openvino")
+    assert [texts for texts, _ in runtime.shapes] == [3] and second.graph.proof == first.graph.proof
+    assert second.encode(SHORT[0]).tobytes() == first.encode(SHORT[0]).tobytes()
+    (stored,) = entries(tmp_path, "graph")
+    stored.write_text(stored.read_text()[:-9])
+    runtime.shapes.clear()
+    assert opened(folder, "openvino").graph.proof == first.graph.proof
+    assert len(runtime.shapes) > 10 and "is damaged, so it is measured again" in caplog.text
+    runtime.off = 0.5
+    with pytest.raises(InputError, match="graph: the vector of the text"):
+        opened(folder, "openvino")
 
 
 def test_an_int8_graph_that_loses_too_much(folder: Path, runtime: Runtime) -> None:
