@@ -13,19 +13,19 @@
 | attention | one layer forward and backward, varlen against flex, from 512 to 8,192 tokens |
 | full | forward and backward of a 125M model at 8,192 tokens, all weights trained (published with flex on an H200: 290k tokens/s) |
 
-Weights are random, because they do not change a time. A section that fails is named, and the others run. Each is given --seconds.
+Weights are random, because they do not change a time. Each figure is tried by itself. One that fails, needs more memory or time
+than there is, or whose library is not installed, has its reason in the table, and the others are still taken. The JSON file is
+written after each figure. BUDGETS has the seconds of each section, models and compilation included.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import statistics
 import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,12 @@ from typing import Any
 import torch
 from torch import nn
 from transformers import AutoModel, LlamaConfig
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[0]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "src"))  # so that a checkout is enough
+
+from gpu_record import OutOfTime, Record, table
 
 import bothways as bw
 from bothways.attention import kernel
@@ -46,8 +52,6 @@ from bothways.data.text.readers import read_texts
 from bothways.losses.infonce import info_nce
 from bothways.losses.masked_next_token import masked_next_token
 from bothways.training.loop.precision import autocast, choose
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from tiny import tiny_llama
 
 SHAPES: dict[str, dict[str, int]] = {
@@ -59,6 +63,8 @@ VOCABULARY = {"small": 512, "135m": 49152, "7b": 32000}
 MASKED = 0.2  # of MNTP's tokens
 SIMCSE_TOKENS = 32  # of a sentence of Wikipedia, about
 PUBLISHED = {"steps": 1000, "rows": 32, "length": 512, "texts": 128}  # LLM2Vec, arXiv 2404.05961
+FLEX_TOKENS = 290_000  # tokens a second forward and backward of a 125M model at 8,192 tokens, published with flex on an H200
+BUDGETS = {"kernels": 20, "rate": 25, "mntp": 70, "simcse": 70, "encode": 75, "attention": 120, "full": 50}
 
 
 class Sizes:
@@ -74,11 +80,15 @@ class Sizes:
         self.encoded = 12 if small else 4000
 
 
-class Bench:
-    def __init__(self, device: str, small: bool, seconds: float) -> None:
+class Bench(Record):
+    """The sections."""
+
+    def __init__(self, device: str, small: bool, seconds: float, out: Path | None = None) -> None:
         self.device = torch.device(device)
         self.sizes, self.seconds = Sizes(small), seconds
         self.dtype = torch.bfloat16
+        name = torch.cuda.get_device_name() if self.device.type == "cuda" else "CPU"
+        super().__init__({"device": name, "torch": torch.__version__, "small": small}, out)
 
     def timed(self, call: Callable[[], object], share: float = 1.0) -> float:
         """Median seconds of a call, after two that do not count, within a share of the section's time."""
@@ -87,7 +97,8 @@ class Bench:
         self.wait()
         taken: list[float] = []
         begun = time.perf_counter()
-        while len(taken) < 3 or (time.perf_counter() - begun < self.seconds * share and len(taken) < 30):
+        seconds = min(self.seconds, (self.end - time.monotonic()) / 2) * share  # half is left for preparing
+        while len(taken) < 3 or (time.perf_counter() - begun < seconds and len(taken) < 30):
             start = time.perf_counter()
             call()
             self.wait()
@@ -103,30 +114,35 @@ class Bench:
 
     # --- sections ---------------------------------------------------------------------
 
-    def kernels(self) -> dict[str, Any]:
+    def kernels(self) -> None:
         torch.manual_seed(0)
-        found: dict[str, float] = {}
         for direction in ("bidirectional", "causal"):
             for window in (None, 16):
-                plan = AttentionPlan((130, 77, 77, 5, 300), direction)
-                q, k, v = (torch.randn(plan.total, heads, 64, device=self.device, dtype=torch.float64) for heads in (8, 2, 2))
-                mask = plan.dense(self.device, window)
-                exact = reference(q, k, v, mask)
-                half = [t.bfloat16() for t in (q, k, v)]
-                plain = relative(reference(*half, mask), exact)
-                cuts = (kernel._cut(run, *half) for run in plan.runs)
-                errors = {
-                    "execute": kernel.execute(*half, plan, window=window),
-                    "fused": torch.cat([kernel._fused(cut, plan.direction, 0.125, 0.0, window) for cut in cuts]),
-                }
-                if kernel._HAS_VARLEN and self.device.type == "cuda":
-                    errors["varlen"] = kernel._varlen(*half, plan, 0.125, window)
-                for name, value in errors.items():
-                    key = f"{name}, {direction}, window {window}"
-                    found[key] = relative(value, exact) / plain
-                    if not found[key] <= 1.25:
-                        raise ValueError(f"{key}: {found[key]:.2f} times the error of plain attention")
-        return {"worst_of_plain_error": max(found.values()), "errors": found}
+                name = f"{direction}, window {window}"
+                self.part("kernels", name, lambda d=direction, w=window: self.kernel_errors(d, w))
+        errors = self.record.get("kernels")
+        if errors:
+            worst = max(errors, key=errors.get)
+            errors["worst_of_plain_error"] = errors[worst]
+            if not errors[worst] <= 1.25:
+                raise ValueError(f"{worst}: {errors[worst]:.2f} times the error of plain attention, and 1.25 are allowed")
+
+    def kernel_errors(self, direction: Any, window: int | None) -> dict[str, Any]:
+        """Errors against float64, in units of the error of plain bfloat16 attention."""
+        plan = AttentionPlan((130, 77, 77, 5, 300), direction)
+        q, k, v = (torch.randn(plan.total, heads, 64, device=self.device, dtype=torch.float64) for heads in (8, 2, 2))
+        mask = plan.dense(self.device, window)
+        exact = reference(q, k, v, mask)
+        half = [t.bfloat16() for t in (q, k, v)]
+        plain = relative(reference(*half, mask), exact)
+        cuts = (kernel._cut(run, *half) for run in plan.runs)
+        values = {
+            "execute": kernel.execute(*half, plan, window=window),
+            "fused": torch.cat([kernel._fused(cut, plan.direction, 0.125, 0.0, window) for cut in cuts]),
+        }
+        if kernel._HAS_VARLEN and self.device.type == "cuda":
+            values["varlen"] = kernel._varlen(*half, plan, 0.125, window)
+        return {f"{name}, {direction}, window {window}": relative(value, exact) / plain for name, value in values.items()}
 
     def rate(self) -> dict[str, Any]:
         config = LlamaConfig(vocab_size=8, **SHAPES[self.sizes.large])
@@ -141,30 +157,28 @@ class Bench:
         return {"tflops": operations(found) * rows / total / 1e12, "rows": rows}
 
     def mntp(self) -> dict[str, Any]:
-        rows, length = self.sizes.rows, self.sizes.length
-        plan = AttentionPlan((length,) * rows)
-        step, token_operations = self.lora_step(self.sizes.large, plan, dropout=0.0)
-        seconds = self.timed(step)
         whole = PUBLISHED["steps"] * PUBLISHED["rows"] * PUBLISHED["length"]
-        return {
-            "tokens_per_second": plan.total / seconds,
-            "tflops": token_operations * plan.total / seconds / 1e12,
-            "hours_of_the_published_stage": whole / (plan.total / seconds) / 3600,
-            "gib": self.memory(),
-        }
+
+        def figures(rows: int) -> dict[str, Any]:
+            found = self.trained(AttentionPlan((self.sizes.length,) * rows), dropout=0.0)
+            return {**found, "hours_of_the_published_stage": whole / found["tokens_per_second"] / 3600}
+
+        return self.halving(self.sizes.rows, figures)
 
     def simcse(self) -> dict[str, Any]:
-        texts = self.sizes.texts
-        lengths = draw_lengths(texts, SIMCSE_TOKENS, 128)
-        plan = AttentionPlan(tuple(lengths * 2))
-        step, token_operations = self.lora_step(self.sizes.large, plan, dropout=0.3)
+        def figures(texts: int) -> dict[str, Any]:
+            plan = AttentionPlan(tuple(draw_lengths(texts, SIMCSE_TOKENS, 128) * 2))
+            found = self.trained(plan, dropout=0.3)
+            seconds = plan.total / found["tokens_per_second"] * PUBLISHED["texts"] / texts
+            return {**found, "hours_of_the_published_stage": PUBLISHED["steps"] * seconds / 3600}
+
+        return self.halving(self.sizes.texts, figures)
+
+    def trained(self, plan: AttentionPlan, dropout: float) -> dict[str, Any]:
+        step, token_operations = self.lora_step(self.sizes.large, plan, dropout)
         seconds = self.timed(step)
-        return {
-            "tokens_per_second": plan.total / seconds,
-            "tflops": token_operations * plan.total / seconds / 1e12,
-            "hours_of_the_published_stage": PUBLISHED["steps"] * seconds * PUBLISHED["texts"] / texts / 3600,
-            "gib": self.memory(),
-        }
+        rate = token_operations * plan.total / seconds / 1e12
+        return {"tokens_per_second": plan.total / seconds, "tflops": rate, "gib": self.memory()}
 
     def lora_step(self, shape: str, plan: AttentionPlan, dropout: float) -> tuple[Callable[[], None], float]:
         """A step of MNTP (without dropout) or SimCSE with LoRA, and its operations for one token.
@@ -206,9 +220,6 @@ class Bench:
         return step, operation if dropout else operation + 2.0 * 2 * config.hidden_size * vocabulary * MASKED
 
     def encode(self) -> dict[str, Any]:
-        from sentence_transformers import SentenceTransformer
-
-        flash = self.device.type == "cuda" and importlib.util.find_spec("flash_attn") is not None
         texts = read_texts("python-stdlib", limit=self.sizes.encoded)
         with tempfile.TemporaryDirectory() as folder:
             base = tiny_llama(
@@ -216,44 +227,64 @@ class Bench:
             )
             bw.convert(base, device="cpu", dtype="float32").save(f"{folder}/encoder")
             ours = bw.load(f"{folder}/encoder", device=str(self.device), dtype="bfloat16")
-            options = {"dtype": self.dtype, "attn_implementation": "flash_attention_2" if flash else "sdpa"}
-            peer = SentenceTransformer(f"{folder}/encoder", device=str(self.device), model_kwargs=options)
+            calls: dict[str, Callable[[], Any]] = {"bothways": lambda: ours.encode(texts, show_progress_bar=False)}
+            for kind in ("flash_attention_2", "sdpa"):
+                self.part(
+                    "encode", f"sentence-transformers, {kind}", lambda k=kind: self.peer(f"{folder}/encoder", k, texts, calls)
+                )
         tokens = sum(len(row.ids) for row in ours.tokenize(texts))
-        calls: dict[str, Callable[[], Any]] = {"bothways": lambda: ours.encode(texts, show_progress_bar=False)}
-        for size in (32, 128, 512):
-            calls[f"sentence-transformers, batch {size}"] = lambda size=size: peer.encode(texts, batch_size=size)
         taken: dict[str, list[float]] = {name: [] for name in calls}
-        begun = time.perf_counter()
+        begun = time.monotonic()
         for number in range(6):
-            for name, call in calls.items():
-                start = time.perf_counter()
-                call()
-                self.wait()
-                if number:  # the first round warms up
-                    taken[name].append(time.perf_counter() - start)
-            if number and time.perf_counter() - begun > self.seconds:
+            for name, call in list(calls.items()):
+                try:
+                    start = time.perf_counter()
+                    call()
+                    self.wait()
+                    if number:  # the first round warms up
+                        taken[name].append(time.perf_counter() - start)
+                except OutOfTime:
+                    number = 6  # the rounds so far count
+                    break
+                except Exception as error:
+                    self.fail("encode", name, error)
+                    del calls[name]
+            if number == 6 or (number and time.monotonic() - begun > self.seconds):
                 break
-        found: dict[str, Any] = {name: tokens / statistics.median(seconds) for name, seconds in taken.items()}
-        best = max(value for name, value in found.items() if name != "bothways")
-        return {**found, "attention": options["attn_implementation"], "times_best": found["bothways"] / best}
+        found = {name: tokens / statistics.median(seconds) for name, seconds in taken.items() if seconds}
+        peers = [value for name, value in found.items() if name != "bothways"]
+        return {**found, "times_best": found["bothways"] / max(peers)} if peers and "bothways" in found else found
 
-    def attention(self) -> dict[str, Any]:
-        found = {}
+    def peer(self, folder: str, attention: str, texts: list[str], calls: dict[str, Callable[[], Any]]) -> None:
+        """Add the calls of sentence-transformers with one kind of attention."""
+        from sentence_transformers import SentenceTransformer
+
+        if attention == "flash_attention_2":
+            if self.device.type != "cuda":
+                return
+            if importlib.util.find_spec("flash_attn") is None:
+                raise ImportError("flash-attn is not installed")
+        options = {"dtype": self.dtype, "attn_implementation": attention}
+        model = SentenceTransformer(folder, device=str(self.device), model_kwargs=options)
+        for size in (32, 128, 512):
+            name = f"sentence-transformers, {attention}, batch {size}"
+            calls[name] = lambda size=size: model.encode(texts, batch_size=size, show_progress_bar=False)
+
+    def attention(self) -> None:
+        for name in ("bothways", "flex"):  # flex compiles for long, so it comes last
+            for length in self.sizes.lengths:
+                self.part("attention", f"{name}, {length}", lambda n=name, size=length: self.one_layer(n, size))
+
+    def one_layer(self, name: str, length: int) -> dict[str, Any]:
         trained = self.device.type == "cuda"  # flex has no backward pass on CPUs
-        for length in self.sizes.lengths:
-            plan = AttentionPlan((length,) * max(1, self.sizes.tokens // length))
-            q, k, v = (
-                torch.randn(plan.total, heads, 64, device=self.device, dtype=self.dtype, requires_grad=trained)
-                for heads in (9, 3, 3)
-            )
-            calls = {
-                "bothways": lambda q=q, k=k, v=v, plan=plan: kernel.execute(q, k, v, plan),
-                "flex": self.flex(q, k, v, plan),
-            }
-            for name, call in calls.items():
-                seconds = self.timed(lambda call=call, q=q: self.both_ways(call, q), 0.5 / len(self.sizes.lengths))
-                found[f"{name}, {length}"] = plan.total / seconds
-        return found
+        plan = AttentionPlan((length,) * max(1, self.sizes.tokens // length))
+        q, k, v = (
+            torch.randn(plan.total, heads, 64, device=self.device, dtype=self.dtype, requires_grad=trained)
+            for heads in (9, 3, 3)
+        )
+        call = self.flex(q, k, v, plan) if name == "flex" else lambda: kernel.execute(q, k, v, plan)
+        seconds = self.timed(lambda: self.both_ways(call, q), 0.5 / len(self.sizes.lengths))
+        return {f"{name}, {length}": plan.total / seconds}
 
     def both_ways(self, call: Callable[[], torch.Tensor], q: torch.Tensor) -> None:
         out = call()
@@ -280,10 +311,11 @@ class Bench:
 
     def full(self) -> dict[str, Any]:
         length = self.sizes.lengths[-1]
-        plan = AttentionPlan((length,) * max(1, self.sizes.tokens // length))
-        config = LlamaConfig(
-            vocab_size=VOCABULARY[self.sizes.little], max_position_embeddings=length, **SHAPES[self.sizes.little]
-        )
+        return self.halving(max(1, self.sizes.tokens // length), lambda rows: self.all_weights(AttentionPlan((length,) * rows)))
+
+    def all_weights(self, plan: AttentionPlan) -> dict[str, Any]:
+        vocabulary = VOCABULARY[self.sizes.little]
+        config = LlamaConfig(vocab_size=vocabulary, max_position_embeddings=plan.lengths[0], **SHAPES[self.sizes.little])
         with self.device:
             model = AutoModel.from_config(config, dtype=self.dtype, attn_implementation=NAME).train()
             head = nn.Linear(config.hidden_size, config.vocab_size, bias=False, dtype=self.dtype)
@@ -295,11 +327,12 @@ class Bench:
             masked_next_token(states[places], ids[places + 1], head).total.backward()
             model.zero_grad()
 
-        seconds = self.timed(step)
-        return {"tokens_per_second": plan.total / seconds, "length": length, "gib": self.memory()}
+        rate = plan.total / self.timed(step)
+        found = {"tokens_per_second": rate, "length": plan.lengths[0], "gib": self.memory()}
+        return found if self.sizes.large == "small" else {**found, "times_published": rate / FLEX_TOKENS}
 
 
-SECTIONS = ("kernels", "rate", "mntp", "simcse", "encode", "attention", "full")
+SECTIONS = tuple(BUDGETS)
 
 
 def draw_lengths(count: int, mean: int, most: int) -> list[int]:
@@ -321,36 +354,29 @@ def relative(value: torch.Tensor, exact: torch.Tensor) -> float:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda")
-    parser.add_argument("--small", action="store_true", help="small models and few texts, to test the script itself")
+    parser.add_argument(
+        "--small", action="store_true", help="small models and few texts, to test the script itself, without budgets"
+    )
     parser.add_argument("--only", nargs="+", choices=SECTIONS, default=SECTIONS)
-    parser.add_argument("--seconds", type=float, default=35.0, help="of a section, besides its model and compilation")
+    parser.add_argument("--seconds", type=float, default=20.0, help="most seconds that a section measures, besides preparing")
+    parser.add_argument("--minutes", type=float, default=7.5, help="of all sections; one that has no time left says so")
     parser.add_argument("--out", type=Path, default=Path("runs/gpu.json"))
     options = parser.parse_args(arguments)
     if options.device.startswith("cuda") and not torch.cuda.is_available():
         raise SystemExit("error: this machine has no CUDA device; --small --device cpu tests the script")
-    bench = Bench(options.device, options.small, options.seconds)
-    name = torch.cuda.get_device_name() if bench.device.type == "cuda" else "CPU"
-    record: dict[str, Any] = {"device": name, "torch": torch.__version__, "small": options.small, "failed": {}}
-    begun = time.perf_counter()
+    begun = time.monotonic()
+    bench = Bench(options.device, options.small, options.seconds, options.out)
     for section in options.only:
-        if bench.device.type == "cuda":
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats()
-        start = time.perf_counter()
-        try:
-            record[section] = getattr(bench, section)()
-            text = json.dumps({key: value for key, value in record[section].items() if key != "errors"})
-        except Exception as error:  # one failed section must not cost the others
-            traceback.print_exc()
-            record["failed"][section] = text = f"{type(error).__name__}: {error}"
-        print(f"{section} ({time.perf_counter() - start:.0f} s): {text}", flush=True)
-    for section in {"rate", "mntp", "simcse"} & set(record) - {"rate"}:
-        if "rate" in record:
+        left = begun + 60 * options.minutes - time.monotonic()
+        bench.run(section, float("inf") if options.small else min(BUDGETS[section], left))
+        print(f"{section}: {bench.record['section_seconds'][section]:.0f} s", flush=True)
+    record = bench.record
+    for section in ("mntp", "simcse"):
+        if section in record and "rate" in record:
             record[section]["share_of_rate"] = record[section]["tflops"] / record["rate"]["tflops"]
-            print(f"{section}: {record[section]['share_of_rate']:.0%} of the measured rate")
-    record["seconds"] = time.perf_counter() - begun
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    options.out.write_text(json.dumps(record, indent=1) + "\n")
+    record["seconds"] = time.monotonic() - begun
+    bench.write()
+    print("\n".join(table(record, SECTIONS)))
     return 1 if record["failed"] else 0
 
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import time
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+import torch
 
 FILE = Path(__file__).resolve().parents[3] / "benchmarks" / "gpu.py"
 
@@ -45,9 +48,70 @@ def test_a_failed_section_does_not_cost_the_others(gpu: ModuleType, tmp_path: Pa
     assert record["failed"] == {"rate": "RuntimeError: out of memory"} and record["full"]["tokens_per_second"] > 0
 
 
-def test_flex_sees_the_same_tokens_as_the_plan(gpu: ModuleType) -> None:
-    import torch
+def test_each_figure_is_tried_by_itself_and_written_at_once(
+    gpu: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "gpu.json"
+    seen: list[int] = []
 
+    def flex(self: object, q: torch.Tensor, *_: object) -> Any:
+        seen.append(len(json.loads(out.read_text()).get("attention", {})))
+        if len(seen) == 1:
+            raise RuntimeError("no kernel | here\nline 2")
+        return lambda: q
+
+    monkeypatch.setattr(gpu.Bench, "flex", flex)
+    options = ["--small", "--device", "cpu", "--seconds", "0", "--only", "attention", "--out", str(out)]
+    assert gpu.main(options) == 1
+    record = json.loads(out.read_text())
+    assert set(record["attention"]) == {"bothways, 32", "bothways, 64", "flex, 64"} and seen == [2, 2]
+    assert record["failed"] == {"attention: flex, 32": "RuntimeError: no kernel | here line 2"}
+    shown = capsys.readouterr().out
+    assert "| attention | flex, 32 | RuntimeError: no kernel / here line 2 |" in shown and "| attention | flex, 64 | " in shown
+
+
+def test_a_section_ends_with_its_time(gpu: ModuleType, tmp_path: Path) -> None:
+    class Slow(gpu.Record):  # type: ignore[name-defined, misc]
+        def slow(self) -> None:
+            self.part("slow", "first", lambda: {"first": 1})
+            self.part("slow", "second", lambda: time.sleep(600))
+            self.part("slow", "third", lambda: {"third": 3})
+
+    bench = Slow({}, tmp_path / "out.json")
+    start = time.monotonic()
+    bench.run("slow", 2.0)
+    bench.run("none", -1)
+    assert time.monotonic() - start < 300
+    record = json.loads((tmp_path / "out.json").read_text())
+    assert record["slow"] == {"first": 1}
+    reasons = record["failed"]
+    assert reasons["slow: second"].startswith("OutOfTime: was stopped") and "no time was left" in reasons["slow: third"]
+    assert "no time was left" in reasons["none"] and set(reasons) == {"slow: second", "slow: third", "none"}
+
+
+def test_half_as_many_rows_if_memory_is_too_small(gpu: ModuleType) -> None:
+    tried: list[int] = []
+
+    def call(rows: int) -> dict[str, Any]:
+        tried.append(rows)
+        if rows > 2:
+            raise torch.OutOfMemoryError("no")
+        return {"x": 1}
+
+    assert gpu.Record({}).halving(8, call) == {"x": 1, "rows": 2} and tried == [8, 4, 2]
+
+    def never(rows: int) -> dict[str, Any]:
+        raise torch.OutOfMemoryError("no")
+
+    with pytest.raises(MemoryError):
+        gpu.Record({}).halving(4, never)
+
+
+def test_the_budgets_are_under_eight_minutes(gpu: ModuleType) -> None:
+    assert set(gpu.BUDGETS) == set(gpu.SECTIONS) and sum(gpu.BUDGETS.values()) <= 450
+
+
+def test_flex_sees_the_same_tokens_as_the_plan(gpu: ModuleType) -> None:
     bench = gpu.Bench("cpu", True, 0.0)
     plan = gpu.AttentionPlan((40, 24))
     q, k, v = (torch.randn(64, heads, 64) for heads in (9, 3, 3))

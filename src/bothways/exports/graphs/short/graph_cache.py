@@ -6,7 +6,8 @@
 A key covers everything that a graph without weights depends on: the family's configuration, names
 and shapes of the weights, tables that are not weights, pooling, and the versions of the libraries.
 Equal shapes with other weights have the same key. So a folder has about a megabyte, and training
-makes no new one. You can remove the folder `graphs` at any time.
+makes no new one. The `MOST` folders that were used last are kept. You can remove the folder
+`graphs` at any time.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import time
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,7 +25,7 @@ from typing import Any
 import torch
 from filelock import FileLock
 
-from bothways.atomic import atomic_folder
+from bothways.atomic import atomic_folder, remove_folder
 from bothways.attention.text_config import text_configs, windowed_layers
 from bothways.backbone.loading.embedded import cache_root
 from bothways.digest import file_sha256
@@ -35,6 +38,8 @@ from bothways.provenance import versions
 GRAPH = "graph.xml"
 _FILES = (GRAPH, "graph.bin")
 _NOTE = "graph.json"
+MOST = 50
+"""Graphs that are kept. One takes about a megabyte."""
 _FORMAT = 1  # raise it when graphs are traced in another way
 
 log = logging.getLogger("bothways")
@@ -80,7 +85,10 @@ def stored(folder: Path) -> Path | None:
         whole = False
     if not whole:
         log.warning("%s: the stored graph is damaged; graph='openvino' makes it again", folder)
-    return folder / GRAPH if whole else None
+        return None
+    with suppress(OSError):
+        os.utime(folder)  # used now, so it is kept
+    return folder / GRAPH
 
 
 def ensure(encoder: Encoder, tokens: int, name: str) -> Path:
@@ -112,7 +120,20 @@ def ensure(encoder: Encoder, tokens: int, name: str) -> Path:
         raise OutputError(
             f"{folder.parent}: the graph cannot be stored ({error.strerror or error}); set BOTHWAYS_CACHE to another folder"
         ) from error
+    _forget_old(folder.parent)
     size = sum((folder / file).stat().st_size for file in _FILES)
     taken = time.monotonic() - start
     log.info("%s: the graph took %.0f s and %.1f MB in %s", name, taken, size / 1e6, folder)
     return folder / GRAPH
+
+
+def _forget_old(graphs: Path) -> None:
+    """Remove the graphs that were used longest ago, until `MOST` are left."""
+    ages = []
+    for note in graphs.glob(f"*/{_NOTE}"):
+        with suppress(OSError):  # another process has removed it
+            ages.append((note.parent.stat().st_mtime_ns, note.parent))
+    for _, old in sorted(ages)[: max(0, len(ages) - MOST)]:
+        with suppress(OSError):
+            remove_folder(old)
+            Path(f"{old}.lock").unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,19 @@ def test_it_is_made_once_and_again_if_damaged(tmp_path: Path, written: list[str]
     (folder / "graph.json").write_text("{")
     graph_cache.ensure(model, 64, "four")
     assert written == ["one", "three", "four"]
+
+
+def test_the_graphs_that_were_used_last_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(graph_cache, "MOST", 2)
+    model = encoder(tmp_path / "a")
+    for age, tokens in enumerate((8, 16)):
+        folder = graph_cache.ensure(model, tokens, "x").parent
+        os.utime(folder, (1000 + age, 1000 + age))
+    graph_cache.ensure(model, 8, "x")  # used again
+    graph_cache.ensure(model, 32, "x")
+    kept = [graph_cache.stored(graph_cache.folder_of(model, tokens)) is not None for tokens in (8, 16, 32)]
+    assert kept == [True, False, True]
+    assert len(list((tmp_path / "cache" / "graphs").iterdir())) == 4, "two folders and their locks"
 
 
 def test_a_cache_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
