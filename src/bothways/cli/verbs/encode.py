@@ -41,7 +41,8 @@ _Source = Annotated[
     str,
     typer.Argument(
         metavar="INPUT",
-        help="texts: a .txt, .json, .jsonl, .csv, .tsv or .parquet file, .gz of these, a folder, or a hub dataset",
+        help="texts: a .txt, .json, .jsonl, .csv, .tsv or .parquet file, .gz of these, a folder, a hub "
+        "dataset, or python-stdlib",
     ),
 ]
 _Out = Annotated[

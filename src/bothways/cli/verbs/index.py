@@ -15,7 +15,8 @@ _Sources = Annotated[
     list[str],
     typer.Argument(
         metavar="SOURCE…",
-        help="texts: files (.txt, .json, .jsonl, .csv, .tsv, .parquet, .gz of these), folders or hub datasets",
+        help="texts: files (.txt, .json, .jsonl, .csv, .tsv, .parquet, .gz of these), folders, hub datasets or "
+        "python-stdlib",
     ),
 ]
 _ModelOption = Annotated[

@@ -263,7 +263,9 @@ class TextColumn:
         if self.column is not None:
             return find_column(where, names, (), asked=self.column)
         self.column = find_column(where, names, self.columns, option="column", what="text")
-        log.info("%s: texts from column %r", self.label, self.column)
+        if len(names) > 1:
+            # A file with one column, such as .txt, leaves no choice to tell.
+            log.info("%s: texts from column %r", self.label, self.column)
         return self.column
 
 

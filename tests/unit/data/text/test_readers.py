@@ -25,6 +25,14 @@ def test_column_is_chosen_by_preference_and_said(tmp_path, told, row, expected):
     assert f"{path}: texts from column '{expected}'" in told.messages
 
 
+def test_a_file_without_a_choice_says_nothing(tmp_path, told):
+    """A folder of text files would fill the screen."""
+    (tmp_path / "a.txt").write_text("one\ntwo\n", encoding="utf-8")
+    write_jsonl(tmp_path / "b.jsonl", [{"text": "three"}])
+    assert read_texts(tmp_path) == ["one", "two", "three"]
+    assert told.messages == []
+
+
 def test_column_is_chosen_once_a_file(tmp_path):
     """A better column in a later row must not change the meaning of the file half-way."""
     path = write_jsonl(tmp_path / "a.jsonl", [{"content": "a"}, {"content": "b", "text": "not this"}])
