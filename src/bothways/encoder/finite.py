@@ -42,18 +42,7 @@ def check_vectors(
     Raises:
         NotFinite: names the first such text.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        lengths = (
-            np.sqrt(np.square(vectors, dtype=np.float32).sum(axis=1))
-            if zeros
-            else vectors.sum(axis=1, dtype=np.float64)
-        )
-    finite = (
-        np.isfinite(vectors).all(axis=1)
-        if not np.isfinite(lengths).all()
-        else np.ones(len(vectors), dtype=bool)
-    )
-    good = finite & np.isfinite(lengths) & (vectors != 0).any(axis=1) if zeros else finite
+    finite, good = _checked(vectors, zeros=zeros)
     if good.all():
         return
     first = int(good.argmin())
@@ -69,6 +58,29 @@ def check_vectors(
     raise NotFinite(
         f"text {numbers[first]} ({shown!r}): its vector holds {what} in {str(dtype).removeprefix('torch.')}; {remedy(dtype)}"
     )
+
+
+def usable(vectors: np.ndarray) -> np.ndarray:
+    """Tell which vectors (n, D) can be compared with others, (n,) bool; see `check_vectors`."""
+    return _checked(vectors, zeros=True)[1]
+
+
+def _checked(vectors: np.ndarray, *, zeros: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Tell which vectors (n, D) are finite, and which of them may also be returned, (n,) bool."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        lengths = (
+            np.sqrt(np.square(vectors, dtype=np.float32).sum(axis=1))
+            if zeros
+            else vectors.sum(axis=1, dtype=np.float64)
+        )
+    finite = (
+        np.isfinite(vectors).all(axis=1)
+        if not np.isfinite(lengths).all()
+        else np.ones(len(vectors), dtype=bool)
+    )
+    if not zeros:
+        return finite, finite
+    return finite, finite & np.isfinite(lengths) & (vectors != 0).any(axis=1)
 
 
 def check_weights(state: Mapping[str, Tensor], dtype: torch.dtype) -> None:

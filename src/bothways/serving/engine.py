@@ -17,7 +17,7 @@ import torch
 
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.encoder import Encoder
-from bothways.encoder.finite import NotFinite, check_vectors
+from bothways.encoder.finite import NotFinite, check_vectors, usable
 from bothways.encoder.inference import Budget, computing, over_passes
 from bothways.errors import BothwaysError
 from bothways.serving.queue import Job, Queue
@@ -223,14 +223,15 @@ class Engine:
         encoder, budget = served.encoder, served.budget
         run = computing(encoder, budget, len(taken))
         for group, vectors in over_passes([job.rows[i] for job, i in taken], budget, None, run):
-            for place, vector in zip(group, vectors):
+            for place, vector, good in zip(group, vectors, usable(vectors)):
                 job, i = taken[place]
+                if good:
+                    self._done(job, i, vector.copy())  # a view would keep the whole pass
+                    continue
                 try:
                     check_vectors(vector[None], [i], [job.texts[i]], encoder.dtype)
                 except NotFinite as error:
                     self._fail(job, error)
-                else:
-                    self._done(job, i, vector.copy())  # a view would keep the whole pass
 
     def _done(self, job: Job, index: int, result: object) -> None:
         job.results[index] = result

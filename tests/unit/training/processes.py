@@ -46,8 +46,10 @@ def rows(folder: Path, batch: dict[str, int]) -> Recipe:
     return llara(folder, stage)
 
 
-def two_processes(folder: Path, function: str, settings: dict[str, str]) -> None:
-    """Call a test module's function ("module.function") with a folder on two CPU processes."""
+def two_processes(folder: Path, function: str, settings: dict[str, str], *, timeout: float = 400) -> None:
+    """Call a test module's function ("module.function") with a folder on two CPU processes, for at
+    most `timeout` seconds.
+    """
     module, name = function.rsplit(".", 1)
     script = folder / "two.py"
     paths = [path for path in sys.path if path]
@@ -57,7 +59,7 @@ def two_processes(folder: Path, function: str, settings: dict[str, str]) -> None
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
     fixed = {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **fixed, **settings}, timeout=400)
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **fixed, **settings}, timeout=timeout)
     assert done.returncode == 0, done.stderr[-9000:]
 
 

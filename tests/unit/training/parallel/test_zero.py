@@ -22,12 +22,15 @@ from bothways.training.loop.signals import Interrupted
 from bothways.training.parallel.parallel_request import requested
 from bothways.training.parallel.zero import Zero
 from unit.training.material import TEXTS, metrics, mntp, recipe
-from unit.training.parallel.pooled_stages import ROWS, labeled
-from unit.training.processes import ONE, TWO, full, plus, rows, same_runs, two_processes
+from unit.training.parallel.pooled_stages import ONE as POOLED_ONE
+from unit.training.parallel.pooled_stages import ROWS, UNEVEN, every_weight, labeled, latent, views
+from unit.training.parallel.pooled_stages import TWO as POOLED_TWO
+from unit.training.processes import ONE, TOLERANCE, TWO, full, plus, rows, same_runs, two_processes
 from unit.training.stage.test_llara import DOCUMENTS
 
 needs_deepspeed = pytest.mark.skipif(find_spec("deepspeed") is None, reason="DeepSpeed is not installed: make deepspeed")
 ASKED = {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2", "WORLD_SIZE": "2"}
+POOLED = (labeled, latent, every_weight)
 
 
 def split_runs(folder: Path) -> None:
@@ -55,8 +58,11 @@ def split_runs(folder: Path) -> None:
         shutil.copytree(folder / "plus" / "two", folder / "plus" / "without")
     torch.distributed.barrier()
     bw.train(plus(folder / "plus", TWO), folder / "plus" / "two", resume=True, texts=TEXTS)
-    bw.train(labeled(folder / "labeled", {"size": 4}), folder / "labeled" / "two", texts=ROWS)
+    for make in POOLED:
+        bw.train(make(folder / make.__name__, POOLED_TWO), folder / make.__name__ / "two", texts=ROWS)
+    bw.train(views(folder / "views"), folder / "views" / "split", texts=UNEVEN)
     os.environ["ACCELERATE_USE_DEEPSPEED"] = "false"
+    bw.train(views(folder / "views"), folder / "views" / "whole", texts=UNEVEN)
     bw.train(plus(folder / "plus", TWO), folder / "plus" / "without", resume=True, texts=TEXTS)
     os.environ |= {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "1"}
     bw.train(rows(folder / "rows", TWO), folder / "rows" / "two", texts=DOCUMENTS)
@@ -70,10 +76,12 @@ def split_runs(folder: Path) -> None:
 def runs(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("zero")
     (folder / "held.txt").write_text("\n".join(TEXTS), encoding="utf-8")
-    for make in (plus, full, rows, labeled):
+    for make in (plus, full, rows, *POOLED):
         make(folder / make.__name__, TWO)
+    views(folder / "views")
     recipe(folder / "diverged", mntp())
-    two_processes(folder, "unit.training.parallel.test_zero.split_runs", ASKED)
+    # on a busy machine DeepSpeed compiles for minutes when it is first used
+    two_processes(folder, "unit.training.parallel.test_zero.split_runs", ASKED, timeout=2400)
     return folder
 
 
@@ -93,11 +101,23 @@ def test_two_processes_with_deepspeed_train_what_one_trains(runs: Path, make) ->
 
 
 @needs_deepspeed
-def test_a_supervised_stage_with_deepspeed_is_that_of_one_process(runs: Path) -> None:
-    """Several passes a step, of which the last one alone ends the exchange."""
-    folder = runs / "labeled"
-    bw.train(labeled(folder, {"size": 8}), folder / "one", texts=ROWS)
-    same_runs(folder / "two", folder / "one")
+@pytest.mark.parametrize("make", POOLED, ids=lambda make: make.__name__)
+def test_stages_that_learn_from_vectors_train_what_one_process_trains(runs: Path, make) -> None:
+    """Several passes a step, of which the last one alone ends the exchange: hard negatives that are
+    mined again, NV-Embed's pooling, and every weight without in-batch negatives.
+    """
+    folder = runs / make.__name__
+    bw.train(make(folder, POOLED_ONE), folder / "one", texts=ROWS)
+    # the dictionary's first gradients are next to nothing
+    same_runs(folder / "two", folder / "one", 1e-3 if make is latent else TOLERANCE)
+    losses = [line["loss"] for line in metrics(folder / "two") if "loss" in line]
+    assert losses[0] - losses[-1] > 0.01
+
+
+@needs_deepspeed
+def test_two_views_with_deepspeed_are_those_of_whole_models(runs: Path) -> None:
+    """SimCSE, whose dropout depends on the process: both runs have two of them."""
+    same_runs(runs / "views" / "split", runs / "views" / "whole")
 
 
 # --- settings
