@@ -106,7 +106,7 @@ clients: setup
 	$(CLIENTS)/bin/python -m pip install --quiet --disable-pip-version-check \
 		openai langchain-openai llama-index-embeddings-openai-like schemathesis
 	$(BIN)/python tests/clients/run.py $(CLIENTS)/bin
-	$(BIN)/python -m pytest tests/unit/serving/test_documents.py -k browser
+	$(BIN)/python -m pytest tests/unit/serving/test_served_documents.py -k browser
 
 # Indexes in Qdrant (its client's local mode) and in PostgreSQL with pgvector, which the package pgserver brings.
 stores: setup

@@ -5,7 +5,7 @@
 
 Writes a picture for each width and scheme and the PDF of the print, and fails if the page scrolls
 sideways, a text's contrast to its background is below 4.5 (WCAG 2.2, AA; 3 for large text), or the
-print cuts a table or chart. Numbers on colored cells are left out here: tests/unit/report/test_charts.py
+print cuts a table or chart. Numbers on colored cells are left out here: tests/unit/report/charts/test_colors.py
 measures their ink. Not part of CI, because it needs a browser and takes half a minute.
 """
 

@@ -1,4 +1,4 @@
-"""BM25's tokens where no spaces are written (others: tests/unit/evaluation/test_bm25.py), its
+"""BM25's tokens where no spaces are written (others: tests/unit/search/test_bm25_ranker.py), its
 scores against the formula in float64.
 """
 
