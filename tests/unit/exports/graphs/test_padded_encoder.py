@@ -75,3 +75,21 @@ def test_what_the_graph_lacks_is_refused(tmp_path: Path) -> None:
         PaddedEncoder(bw.convert(base, direction="causal", dtype="float32"))
     with pytest.raises(InputError, match="export: the graph does not have self_attention pooling"):
         PaddedEncoder(bw.convert(base, pooling="self_attention", dtype="float32"))
+
+
+def test_no_number_of_a_graph_needs_64_bits(tmp_path: Path) -> None:
+    """OpenVINO computes int64 in int32 and float64 in float32 without a warning."""
+    base = small_model(tmp_path / "base", "mistral", sliding_window=4)
+    encoder = bw.convert(base, dtype="float32", device="cpu", windows="keep")
+    ids, mask = torch.tensor([[5, 6, 7, 8, 9], [9, 8, 7, 0, 0]]), torch.ones(2, 5, dtype=torch.long)
+    with plain_attention(encoder), torch.no_grad():
+        graph = torch.export.export(PaddedEncoder(encoder).eval(), (ids, mask, mask.clone()))
+    numbers = [each for node in graph.graph.nodes for each in node.args if isinstance(each, int)]
+    tensors = [node.meta["val"] for node in graph.graph.nodes if isinstance(node.meta.get("val"), torch.Tensor)]
+    constants = [*graph.constants.values(), *graph.state_dict.values()]
+    assert len(tensors) > 20 and {torch.float32, torch.int64} <= {each.dtype for each in tensors}
+    assert not [each for each in (*tensors, *constants) if each.dtype == torch.float64]
+    whole = [each for each in constants if each.dtype == torch.int64 and each.numel()]
+    assert all(int(each.abs().max()) < 2**31 for each in whole)
+    # a slice to the end ends at the largest number of 64 bits, which every runtime cuts to the size
+    assert all(abs(each) < 2**31 or each == 2**63 - 1 for each in numbers)
