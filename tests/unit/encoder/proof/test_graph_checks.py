@@ -14,7 +14,7 @@ from bothways.encoder.batch import TokenRow
 from bothways.encoder.module import EncoderModule
 from bothways.encoder.proof.check import Check
 from bothways.encoder.proof.doctor import doctor
-from bothways.encoder.proof.graph_checks import graph
+from bothways.encoder.proof.graph_checks import _INSTRUCTION, graph
 from tiny import tiny_llama
 
 Rows = Sequence[TokenRow]
@@ -70,7 +70,10 @@ def test_a_right_graph(encoder: bw.Encoder, quick: bool) -> None:
     made = Graph()
     found = check_of(encoder, made, quick)
     assert found.passed and "gives the same vectors" in found.sentence and 64 in made.sizes
-    assert quick or {1, 2, 32, 63, 64} <= set(made.sizes)
+    single = {2, 64} if quick else {1, 2, 32, 63, 64}
+    several = 16
+    after_prompts = {len(encoder.tokenize([(prompt, "Yes, it is.")])[0].ids) for prompt in (_INSTRUCTION, encoder.prompts["query"])}
+    assert set(made.sizes) == {*single, several, *after_prompts}
 
 
 @pytest.mark.parametrize(
@@ -85,6 +88,19 @@ def test_a_right_graph(encoder: bw.Encoder, quick: bool) -> None:
 def test_a_wrong_graph(encoder: bw.Encoder, change: Any, sentence: str) -> None:
     found = check_of(encoder, Graph(change))
     assert not found.passed and found.sentence.startswith(sentence)
+
+
+@pytest.mark.parametrize("size", [2, 64])
+def test_a_graph_that_pools_a_bos_without_a_prompt(encoder: bw.Encoder, monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    """Of each size, because a long text hides one pooled token more."""
+    monkeypatch.setattr(encoder.options, "pool_bos", False)
+    assert check_of(encoder, Graph()).passed
+
+    def pooled(rows: list[TokenRow]) -> list[TokenRow]:
+        return all_pooled(rows) if len(rows) == 1 and len(rows[0].ids) == size else rows
+
+    found = check_of(encoder, Graph(pooled))
+    assert not found.passed and found.sentence == f"the graph gives another vector for a text of {size} tokens"
 
 
 def test_a_graph_that_takes_too_much(encoder: bw.Encoder) -> None:
