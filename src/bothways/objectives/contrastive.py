@@ -24,6 +24,7 @@ from bothways.data.labeled.right_answers import document_id
 from bothways.data.text.text_views import crop, delete_words
 from bothways.encoder.batch import TokenRow, row_id
 from bothways.encoder.texts.embedding_rows import embedding_rows
+from bothways.encoder.texts.stored_rows import OnDemand, stored_rows
 from bothways.encoder.texts.tokenization import TextTokenizer
 from bothways.errors import InputError
 from bothways.losses.contrastive import ContrastiveOptions
@@ -146,7 +147,10 @@ class Contrastive(ContrastiveObjective):
             if self.plain
             else encoder.text_tokenizer()
         )
-        rows = tokenizer(texts, prompt=prompt, max_length=length)
+        rows = stored_rows(
+            texts,
+            lambda some, first: tokenizer(some, prompt=prompt, max_length=length, first=first),
+        )
         if len(self._names(texts, rows)) < 2:
             raise InputError(
                 f"objective contrastive: all {len(texts)} texts are the same in their first {length} tokens (objective.max_length), so "
@@ -155,7 +159,7 @@ class Contrastive(ContrastiveObjective):
         if self.views == "dropout":
             return rows
         self._tokenize = lambda some: tokenizer(some, prompt=prompt, max_length=length)
-        return [TextExample(text, row) for text, row in zip(texts, rows)]
+        return OnDemand(lambda number: TextExample(texts[number], rows[number]), range(len(texts)))
 
     def forget(self) -> None:
         """See `Objective`."""

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from bothways.encoder.batch import TokenBatch, TokenRow
 from bothways.encoder.folder.head_modules import check_room, with_dense
+from bothways.encoder.texts.stored_rows import OnDemand, tokenized
 from bothways.errors import InputError
 from bothways.losses.matryoshka import Matryoshka
 from bothways.losses.vector_distillation import (
@@ -247,7 +248,7 @@ class Distilled(PooledObjective[DistilledBatch]):
             )
             self.projection = nn.Identity()
 
-    def prepare(self, texts: Sequence[str], encoder: Encoder) -> list[TaughtText]:
+    def prepare(self, texts: Sequence[str], encoder: Encoder) -> Sequence[TaughtText]:
         """Tokenize the texts, and get the teacher's vectors.
 
         Raises:
@@ -263,10 +264,8 @@ class Distilled(PooledObjective[DistilledBatch]):
             teacher, [(teacher.query_prompt, text) for text in texts], device=encoder.device
         )
         self._vectors = found if self._vectors is None else self._vectors.joined(found)
-        rows = encoder.tokenize(
-            list(texts), prompt=encoder.prompt(), max_length=self.settings.max_length
-        )
-        return [TaughtText(row, text) for row, text in zip(rows, texts)]
+        rows = tokenized(encoder, texts, self.settings.max_length)
+        return OnDemand(lambda number: TaughtText(rows[number], texts[number]), range(len(texts)))
 
     def collate(self, examples: Sequence[TaughtText], generator: torch.Generator) -> DistilledBatch:
         """Pack the texts and look up the teacher's vectors. Nothing is random."""

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from bothways.data.labeled.graded_pairs import GradedPair
 from bothways.encoder.batch import TokenBatch, TokenRow
+from bothways.encoder.texts.stored_rows import OnDemand, tokenized
 from bothways.errors import InputError
 from bothways.losses.gather import gather_rows, several_processes
 from bothways.losses.graded import GRADED_SCALE, angle_similarity, cosent, pair_cosines
@@ -140,7 +141,7 @@ class Graded(PooledObjective[GradedBatch]):
             if weight
         ]
 
-    def prepare(self, texts: Sequence[GradedPair], encoder: Encoder) -> list[TokenPair]:
+    def prepare(self, texts: Sequence[GradedPair], encoder: Encoder) -> Sequence[TokenPair]:
         """Tokenize both texts of each pair, with the encoder's default prompt.
 
         Raises:
@@ -155,15 +156,14 @@ class Graded(PooledObjective[GradedBatch]):
             raise InputError(
                 f"objective graded: all {len(texts)} pairs have one score, so nothing can be ordered; give pairs with different scores"
             )
-        rows = encoder.tokenize(
-            [text for row in texts for text in (row.first, row.second)],
-            prompt=encoder.prompt(),
-            max_length=self.settings.max_length,
-        )
-        return [
-            TokenPair(rows[2 * number], rows[2 * number + 1], row.score, sources[row.group])
-            for number, row in enumerate(texts)
-        ]
+        both = [text for row in texts for text in (row.first, row.second)]
+        rows = tokenized(encoder, both, self.settings.max_length)
+
+        def pair(number: int) -> TokenPair:
+            row = texts[number]
+            return TokenPair(rows[2 * number], rows[2 * number + 1], row.score, sources[row.group])
+
+        return OnDemand(pair, range(len(texts)))
 
     def collate(self, examples: Sequence[TokenPair], generator: torch.Generator) -> GradedBatch:
         """Pack both texts of each pair. Nothing is random."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -10,7 +11,7 @@ from transformers import GPTNeoXConfig, LlamaConfig
 
 from bothways import recipes
 from bothways.attention.shifted import ShiftedGroups
-from bothways.backbone.adapter.lora import meta_model
+from bothways.backbone.adapter.lora import meta_model, trainable_counts
 from bothways.backbone.adapter.targets import target_names
 from bothways.errors import InputError
 from bothways.training.loop.optim import lr_factor
@@ -35,6 +36,16 @@ def test_published_values() -> None:
     assert [lr_factor(optim, step, 1000) for step in (0, 10, 20, 999)] == [0, 0.5, 1, 1]
     assert (stage.batch.size, stage.batch.accumulation, stage.gradient_checkpointing) == (1, 64, True)
     assert (made.max_length, made.direction) == (8192, "causal")
+
+
+@pytest.mark.parametrize(("train", "expected"), [("lora+", 139_726_848), ("lora", 8_388_608)])
+def test_llama_2_7b_trains_the_number_of_weights_of_the_paper(train: Any, expected: int) -> None:
+    """LoRA on attention, then the embedding's 131,072,000 and the 266,240 of 65 norms with it."""
+    config = LlamaConfig(
+        hidden_size=4096, intermediate_size=11008, num_hidden_layers=32, num_attention_heads=32, vocab_size=32000
+    )
+    (stage,) = recipes.longlora("meta-llama/Llama-2-7b-hf", "t.txt", train=train).stages
+    assert trainable_counts(meta_model(config), stage.adapter).trainable == expected
 
 
 def test_a_laptop_interpolates_with_what_few_steps_can_repair() -> None:

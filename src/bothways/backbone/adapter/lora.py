@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from bothways.backbone.adapter.exact_targets import exact_targets
 from bothways.backbone.adapter.lora_config import LoraConfig
 from bothways.backbone.adapter.new_tokens import fold_rows
 from bothways.backbone.adapter.targets import target_names, whole_names
@@ -59,6 +60,7 @@ def attach(model: nn.Module, config: LoraConfig, *, seed: int = 0) -> list[str]:
     Raises:
         InputError: if no layer matches the targets, if no parameter's name contains a part of
             `train_whole`, or if the model already carries an adapter.
+        RuntimeError: if peft adapted another layer.
     """
     from peft import inject_adapter_in_model
 
@@ -73,7 +75,10 @@ def attach(model: nn.Module, config: LoraConfig, *, seed: int = 0) -> list[str]:
         # peft warns that Conv1D layers (GPT-2) need fan_in_fan_out, and then sets it itself.
         warnings.filterwarnings("ignore", message=".*fan_in_fan_out.*")
         torch.manual_seed(seed)
-        inject_adapter_in_model(peft_config(config, names), model)
+        with exact_targets(model):
+            inject_adapter_in_model(peft_config(config, names), model)
+    if other := {name for name, _ in lora_layers(model)} - set(names):
+        raise RuntimeError(f"peft put an adapter on {min(other)}, which is not among the targets")
     for _, layer in lora_layers(model):
         for key, held in layer.lora_dropout.items():
             if isinstance(held, nn.Dropout):  # if the rate is 0, peft puts an identity here
@@ -134,6 +139,17 @@ def adapter_off(model: nn.Module) -> Iterator[None]:
             layer.enable_adapters(True)
 
 
+def adapted_weight(layer: Any) -> nn.Parameter:
+    """Return the weight that the factors of a layer change.
+
+    Experts keep theirs in a parameter with another name than `weight`.
+    """
+    weight: nn.Parameter = getattr(
+        layer.get_base_layer(), getattr(layer, "parameter_name", "weight")
+    )
+    return weight
+
+
 def merge_adapter(model: nn.Module, *, verify: Callable[[], torch.Tensor] | None = None) -> float:
     """Add the adapter to the weights, W + (alpha / r) B A, and remove it, in place.
 
@@ -154,7 +170,7 @@ def merge_adapter(model: nn.Module, *, verify: Callable[[], torch.Tensor] | None
     """
     layers = list(lora_layers(model))
     for name, layer in layers:
-        dtype = layer.get_base_layer().weight.dtype
+        dtype = adapted_weight(layer).dtype
         if dtype != torch.float32:
             raise ValueError(
                 f"{name}: merging needs float32 weights, but these are {dtype}; load the model in float32 first"

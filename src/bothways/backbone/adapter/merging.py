@@ -20,6 +20,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -39,6 +40,7 @@ from bothways.backbone.adapter.base_changes import (
     refuse_lost_base,
 )
 from bothways.backbone.adapter.embedding_file import put_embedding
+from bothways.backbone.adapter.exact_targets import exact_targets, fits_by_name
 from bothways.backbone.adapter.lora import forget_peft
 from bothways.backbone.adapter.roots import HEADS, REMEDY, Root, find_root, follow_names
 from bothways.backbone.loading.hub import adapter_snapshot
@@ -149,7 +151,9 @@ def _merge(
         ):
             # peft warns of tied weights, of renamed bases and of its own future
             warnings.simplefilter("ignore")
-            wrapped: Any = get_peft_model(root.module, config)
+            exact = fits_by_name(root.module, named)
+            with exact_targets(root.module) if exact else nullcontext():
+                wrapped: Any = get_peft_model(root.module, config)
             if iterations is not None:
                 check_converged(wrapped, iterations, place)
             result: Any = set_peft_model_state_dict(wrapped, weights)

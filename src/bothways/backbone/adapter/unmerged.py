@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from torch import nn
 from bothways.backbone.adapter.adapter_config import read_adapter_config
 from bothways.backbone.adapter.adapter_files import FACTORS, read_needs
 from bothways.backbone.adapter.embedding_file import FILES
+from bothways.backbone.adapter.exact_targets import exact_targets, fits_by_name
 from bothways.backbone.adapter.lora import forget_peft, lora_layers
 from bothways.backbone.adapter.merging import _START as START
 from bothways.backbone.adapter.merging import _without_infixes as plain_names
@@ -57,10 +59,12 @@ def attach_saved(model: nn.Module, places: Sequence[Path]) -> list[str]:
                 warnings.catch_warnings(),
             ):
                 warnings.simplefilter("ignore")
-                if wrapped is None:
-                    wrapped = get_peft_model(root.module, config, adapter_name=name)
-                else:
-                    wrapped.add_adapter(name, config)
+                exact = fits_by_name(root.module, tensors)
+                with exact_targets(root.module) if exact else nullcontext():
+                    if wrapped is None:
+                        wrapped = get_peft_model(root.module, config, adapter_name=name)
+                    else:
+                        wrapped.add_adapter(name, config)
                 weights = {START + key: value for key, value in tensors.items()}
                 found: Any = set_peft_model_state_dict(wrapped, weights, adapter_name=name)
                 if found.unexpected_keys:

@@ -109,6 +109,7 @@ def random_adapter(model: nn.Module) -> Iterator[None]:
     """
     from peft import LoraConfig, inject_adapter_in_model
 
+    from bothways.backbone.adapter.exact_targets import exact_targets
     from bothways.backbone.adapter.lora_config import LoraConfig as Settings
     from bothways.backbone.adapter.targets import target_names
 
@@ -118,12 +119,11 @@ def random_adapter(model: nn.Module) -> Iterator[None]:
     flags = [(parameter, parameter.requires_grad) for parameter in model.parameters()]
     torch.manual_seed(0)
     settings: Callable[..., Any] = LoraConfig
-    inject_adapter_in_model(
-        settings(
-            r=4, lora_alpha=8, lora_dropout=0.0, target_modules=names, init_lora_weights=False
-        ),
-        model,
+    config = settings(
+        r=4, lora_alpha=8, lora_dropout=0.0, target_modules=names, init_lora_weights=False
     )
+    with exact_targets(model):
+        inject_adapter_in_model(config, model)
     model.eval()
     try:
         yield
@@ -143,16 +143,15 @@ def merged(model: nn.Module) -> Iterator[None]:
 
     Subtracting the adapter would not give the same bits.
     """
-    from bothways.backbone.adapter.lora import lora_layers
+    from bothways.backbone.adapter.lora import adapted_weight, lora_layers
 
     found: list[tuple[Any, Tensor]] = []
     for _, layer in lora_layers(model):
-        module: Any = layer
-        found.append((module, module.get_base_layer().weight.detach().clone()))
-        module.merge()
+        found.append((layer, adapted_weight(layer).detach().clone()))
+        layer.merge()
     try:
         yield
     finally:
         for module, weight in found:
             module.unmerge()
-            module.get_base_layer().weight.data.copy_(weight)
+            adapted_weight(module).data.copy_(weight)

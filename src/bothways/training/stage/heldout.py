@@ -45,7 +45,7 @@ class HeldOut:
         seed: int,
     ) -> None:
         self.objective, self.seed = objective, seed
-        self.examples = list(objective.prepare(texts, encoder))[:limit]
+        self.examples = objective.prepare(texts, encoder)[:limit]
         self.size = size
 
     def read(self, encoder: Encoder) -> dict[str, float]:

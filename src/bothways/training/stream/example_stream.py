@@ -19,6 +19,7 @@ import torch
 
 from bothways.data.streams.pieces import Place, StreamPiece, pieces
 from bothways.data.streams.shards import StreamShard
+from bothways.encoder.texts.stored_rows import OnDemand
 from bothways.errors import InputError
 from bothways.training.loop.randomness import generator
 
@@ -150,7 +151,7 @@ class ExampleStream:
                 used = len(examples) - len(examples) % self.step
                 mixed = generator(self.seed, "piece", self.stage, *piece.start)
                 chosen = torch.randperm(len(examples), generator=mixed)[:used].tolist()
-                self._examples = [examples[each] for each in chosen]
+                self._examples = OnDemand(examples.__getitem__, chosen)
                 self._mark = Mark.of(number, piece.start)
                 self._following = Mark.of(number + used, piece.following)
                 return

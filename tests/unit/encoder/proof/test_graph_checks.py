@@ -72,7 +72,9 @@ def test_a_right_graph(encoder: bw.Encoder, quick: bool) -> None:
     assert found.passed and "gives the same vectors" in found.sentence and 64 in made.sizes
     single = {2, 64} if quick else {1, 2, 32, 63, 64}
     several = 16
-    after_prompts = {len(encoder.tokenize([(prompt, "Yes, it is.")])[0].ids) for prompt in (_INSTRUCTION, encoder.prompts["query"])}
+    after_prompts = {
+        len(encoder.tokenize([(prompt, "Yes, it is.")])[0].ids) for prompt in (_INSTRUCTION, encoder.prompts["query"])
+    }
     assert set(made.sizes) == {*single, several, *after_prompts}
 
 

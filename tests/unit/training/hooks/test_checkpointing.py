@@ -85,6 +85,7 @@ def test_the_end_is_saved_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_resuming_restores_parameters_optimizer_and_the_files_of_hooks(tmp_path: Path) -> None:
+    hook(tmp_path / "c", value=2.0).save(moment(4, facts=FACTS).state)
     hook(tmp_path / "c").save(moment(8, facts=FACTS).state)
     made = hook(tmp_path / "c", value=3.0)
     state = made.resume(FACTS)
@@ -119,6 +120,25 @@ def test_the_best_step_comes_back(tmp_path: Path) -> None:
     made.keep_best = True
     made.finish(moment(10, best=best).state)
     assert torch.equal(made.parameters["a"], torch.ones(2))
+
+
+def test_the_mean_is_that_of_the_regular_checkpoints_and_the_last(tmp_path: Path) -> None:
+    """Neither the untrained stage nor a checkpoint that an evaluation left takes part."""
+    made = hook(tmp_path / "c", every=None)
+    made.checkpoints = Checkpoints(tmp_path / "c", keep=9, regular=(3, 2))
+    for step in (0, 1, 2, 3, 4, 5):
+        with torch.no_grad():
+            made.parameters["a"].fill_(float(step**2))
+        at = moment(step, 5)
+        at.better = step in (0, 3)
+        (made.before_first_step if step == 0 else made.after_step)(at)
+    made.save_last(at.state)
+    assert made.checkpoints.steps() == [0, 2, 3, 4, 5]
+    made.finish(at.state)
+    assert torch.equal(made.parameters["a"], torch.full((2,), (4 + 16 + 25) / 3))
+    made.checkpoints.regular = (9, 2)  # a short stage takes all that it has
+    made.finish(at.state)
+    assert torch.equal(made.parameters["a"], torch.full((2,), (4 + 16 + 25) / 3))
 
 
 def test_another_process_writes_nothing(tmp_path: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import torch
 
 from bothways.training.hooks.evaluation import DevMeasurement, Measurements
+from bothways.training.hooks.weight_average import WeightAverage
 from bothways.training.recipe.stage_config import EvalConfig
 from unit.training.hooks.material import ONE, OTHER, Log, Model, moment
 
@@ -61,6 +63,28 @@ def test_when_measurements_are_taken() -> None:
     # evaluations, regular checkpoints, an early step, the last one
     assert watch.steps == [0, 3, 5, 6, 9, 10, 11]
     assert [step for step, values in log.lines if "dev" in values] == [3, 6, 9, 11]
+
+
+def test_early_steps_are_measured_because_most_collapses_come_early() -> None:
+    made, _, watch = hook([0.1, 0.2], every=100)
+    made.before_first_step(moment(0, 101))
+    for step in range(1, 102):
+        made.after_step(moment(step, 101))
+    assert watch.steps == [0, 10, 25, 50, 100, 101]
+
+
+def test_averaged_weights_are_measured_and_the_trained_ones_come_back() -> None:
+    made, log, _ = hook([])
+    weight = torch.nn.Parameter(torch.zeros(1))
+    made.average = WeightAverage(parameters={"a": weight}, decay=0.5)
+    made.measurements[1].metric = lambda encoder: float(weight)
+    for step in (1, 2, 3):
+        with torch.no_grad():
+            weight.fill_(float(step))
+        made.average.after_step(moment(step))
+        made.after_step(moment(step))
+    # 1, then (1 + 2) / 2, then (1.5 + 3) / 2
+    assert log.lines == [(3, {"mean_cosine": 0.1, "dev": 2.25, "dev_metric": "dev"})] and weight.item() == 3
 
 
 def test_further_steps_are_evaluated() -> None:

@@ -55,12 +55,13 @@ def test_new_rows_reach_the_next_step_but_not_after_the_last(hook: Any) -> None:
     assert hook.stepper.encoder.training
 
 
-def test_a_checkpoint_holds_the_rows_after_the_first_refresh(hook: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("saved", [3, 4])
+def test_a_checkpoint_holds_the_rows_after_the_first_refresh(hook: Any, tmp_path: Path, saved: int) -> None:
     hook.write(tmp_path, 2)
     hook.read(tmp_path, 2)
     assert not list(tmp_path.iterdir())
     hook.after_step(moment(3))
-    hook.write(tmp_path, 4)
+    hook.write(tmp_path, saved)
     hook.after_step(moment(6))
-    hook.read(tmp_path, 4)
+    hook.read(tmp_path, saved)
     assert hook.stepper.examples == ["prepared row 3"]

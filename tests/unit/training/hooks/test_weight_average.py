@@ -14,10 +14,11 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 import bothways as bw
 from bothways.errors import InputError
-from bothways.training.hooks.evaluation import exhausted
+from bothways.training.hooks.evaluation import DevMeasurement, exhausted
 from bothways.training.hooks.weight_average import WeightAverage
 from bothways.training.loop.optimizer_step import Stepper
 from bothways.training.loop.signals import Interrupted
+from bothways.training.loop.stage_run import StageRun
 from bothways.training.recipe.stage_config import EvalConfig
 from unit.training.hooks.material import moment
 from unit.training.material import TEXTS, metrics, recipe, simcse, state, weights
@@ -91,6 +92,41 @@ def test_resuming_equals_the_uninterrupted_run(tmp_path: Path, monkeypatch, chan
         bw.train(recipe(tmp_path, simcse()), tmp_path / "plain", texts=TEXTS)
         plain = weights(tmp_path / "plain")
         assert not all(torch.equal(one[name], plain[name]) for name in one)
+
+
+def test_a_stage_ends_with_the_average_of_its_best_step(tmp_path: Path, monkeypatch) -> None:
+    """Not with the weights of that step, and not with the last average."""
+    seen: dict[str, Any] = {}
+    plain = StageRun.train
+
+    def watched(self: StageRun, *, resume: bool) -> Any:
+        found = plain(self, resume=resume)
+        parameters = self.checkpointing.parameters
+        seen.update({name: each.detach().clone() for name, each in parameters.items()}, best=found.best)
+        return found
+
+    monkeypatch.setattr(StageRun, "train", watched)
+    values = iter([0.2, 0.9, 0.4])
+    monkeypatch.setattr(DevMeasurement, "measure", lambda self, at: measured(self, at, next(values)))
+    pairs = tmp_path / "dev.tsv"
+    pairs.write_text("sentence1\tsentence2\tscore\n" + "".join(f"{TEXTS[n]}\t{TEXTS[n + 1]}\t{n % 5}\n" for n in range(12)))
+    changes = {"average": {"ema": 0.7}, "eval": {"metric": f"sts:{pairs}", "every": 2}}
+    bw.train(recipe(tmp_path, simcse(**changes)), tmp_path / "out", texts=TEXTS)
+    assert seen.pop("best") == {"step": 4, "value": 0.9}
+    folder = tmp_path / "out" / "checkpoints" / STAGE / "step-00000004"
+    average, trained = (load_file(folder / name) for name in ("average.safetensors", "trainable.safetensors"))
+    assert seen.keys() == average.keys()
+    assert all(torch.equal(tensor, average[name]) for name, tensor in seen.items())
+    assert not all(torch.equal(tensor, trained[name]) for name, tensor in seen.items())
+
+
+def measured(measurement: DevMeasurement, at: Any, value: float) -> dict[str, Any]:
+    """Evaluate with a metric whose value is known."""
+    measurement.metric = lambda encoder: value
+    return MEASURE(measurement, at)
+
+
+MEASURE = DevMeasurement.measure
 
 
 def test_the_mean_of_checkpoints_is_their_mean(tmp_path: Path, monkeypatch) -> None:

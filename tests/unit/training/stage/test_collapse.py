@@ -43,6 +43,26 @@ def test_verdicts() -> None:
     assert describe_collapse(start, None) is None
 
 
+@pytest.mark.parametrize(
+    ("cosine", "rank", "problem"),
+    [
+        (0.979, 40.0, None),
+        (0.981, 40.0, "mean cosine"),
+        (0.1, 10.1, None),  # of 40 at the start
+        (0.1, 9.9, "directions"),
+    ],
+)
+def test_limits_of_a_healthy_start(cosine: float, rank: float, problem: str | None) -> None:
+    found = describe_collapse({"mean_cosine": cosine, "effective_rank": rank}, {"mean_cosine": 0.2, "effective_rank": 40.0})
+    assert found is None if problem is None else problem in str(found)
+
+
+@pytest.mark.parametrize(("cosine", "collapsed"), [(0.9949, False), (0.9951, True)])
+def test_an_untrained_decoder_may_lose_half_of_what_is_left(cosine: float, collapsed: bool) -> None:
+    start = {"mean_cosine": 0.99, "effective_rank": 10.0}
+    assert (describe_collapse({**start, "mean_cosine": cosine}, start) is not None) == collapsed
+
+
 class Fixed:
     def __init__(self, vectors: np.ndarray) -> None:
         self.vectors = vectors
