@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from bothways.encoder.batch import TokenBatch, TokenRow
 from bothways.encoder.folder.head_modules import check_room, with_dense
-from bothways.encoder.texts.stored_rows import OnDemand, tokenized
+from bothways.encoder.texts.stored_rows import OnDemand, prompted_rows
 from bothways.errors import InputError
 from bothways.losses.matryoshka import Matryoshka
 from bothways.losses.vector_distillation import (
@@ -264,7 +264,7 @@ class Distilled(PooledObjective[DistilledBatch]):
             teacher, [(teacher.query_prompt, text) for text in texts], device=encoder.device
         )
         self._vectors = found if self._vectors is None else self._vectors.joined(found)
-        rows = tokenized(encoder, texts, self.settings.max_length)
+        rows = prompted_rows(encoder, texts, self.settings.max_length)
         return OnDemand(lambda number: TaughtText(rows[number], texts[number]), range(len(texts)))
 
     def collate(self, examples: Sequence[TaughtText], generator: torch.Generator) -> DistilledBatch:

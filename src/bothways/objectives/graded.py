@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from bothways.data.labeled.graded_pairs import GradedPair
 from bothways.encoder.batch import TokenBatch, TokenRow
-from bothways.encoder.texts.stored_rows import OnDemand, tokenized
+from bothways.encoder.texts.stored_rows import OnDemand, prompted_rows
 from bothways.errors import InputError
 from bothways.losses.gather import gather_rows, several_processes
 from bothways.losses.graded import GRADED_SCALE, angle_similarity, cosent, pair_cosines
@@ -157,7 +157,7 @@ class Graded(PooledObjective[GradedBatch]):
                 f"objective graded: all {len(texts)} pairs have one score, so nothing can be ordered; give pairs with different scores"
             )
         both = [text for row in texts for text in (row.first, row.second)]
-        rows = tokenized(encoder, both, self.settings.max_length)
+        rows = prompted_rows(encoder, both, self.settings.max_length)
 
         def pair(number: int) -> TokenPair:
             row = texts[number]

@@ -70,7 +70,9 @@ def stored_rows(
     return OnDemand(stored.row, range(len(stored.ends)))
 
 
-def tokenized(encoder: EncoderModule, texts: Sequence[str], max_length: int) -> OnDemand[TokenRow]:
+def prompted_rows(
+    encoder: EncoderModule, texts: Sequence[str], max_length: int
+) -> OnDemand[TokenRow]:
     """Tokenize texts with the encoder's default prompt, and keep their rows."""
     prompt = encoder.prompt()
     return stored_rows(
