@@ -36,9 +36,9 @@ class Record:
 
     def run(self, section: str, budget: float) -> None:
         """Take the figures of a section within a number of seconds."""
+        self.free()
         start = time.monotonic()
         self.end = start + budget
-        self.free()
         self.part(section, "", lambda: getattr(self, section)())
         self.record.setdefault("section_seconds", {})[section] = round(time.monotonic() - start, 1)
         self.write()

@@ -85,7 +85,7 @@ class DirectionReport:
 
 
 def set_direction(
-    model: nn.Module, direction: Direction, *, windows: str = "lift"
+    model: nn.Module, direction: Direction, *, windows: str = "lift", eager: bool | None = None
 ) -> DirectionReport:
     """Make `model` bidirectional or causal, in place.
 
@@ -95,6 +95,7 @@ def set_direction(
         windows: "lift" lets every token see every other. "keep" leaves sliding windows as they are,
             looking both ways (transformers' convention: distance ≤ window). It has no effect with
             "causal".
+        eager: `needs_eager` of the report, if it is known. If None, it is measured.
 
     Returns:
         The changes. For an encoder-only backbone (BERT, …) and "bidirectional" there are none.
@@ -136,7 +137,8 @@ def set_direction(
         _keep_reach(model, configs, reach)
     after = windowed_layers(text)
     lifted = {layer: size for layer, size in before.items() if layer not in after}
-    eager = direction == "bidirectional" and needs_eager(model)
+    if eager is None:
+        eager = direction == "bidirectional" and needs_eager(model)
     return DirectionReport(
         direction, lifted, after, eager, _notes(direction, lifted, after, eager, notes)
     )

@@ -1,6 +1,7 @@
 """Keeps measurements of encoders between processes, below the user's cache folder.
 
     measured/int8-KEY.json      how each linear layer is computed in int8, and what that keeps
+    measured/run-KEY.json       how a backbone runs, see `prepare_backbone`
     measured/graph-KEY.json     the comparison of an OpenVINO graph with its encoder
 
 A key is a SHA-256 of everything that a measurement depends on: all weights, the configuration, the
@@ -117,7 +118,7 @@ def identity(encoder: EncoderModule) -> str:
     config: Any = next(text_configs(encoder.backbone))
     facts = {
         "class": f"{type(encoder.backbone).__module__}.{type(encoder.backbone).__qualname__}",
-        "config": {name: value for name, value in config.to_dict().items() if name not in _PASSING},
+        "config": config_facts(config),
         "windows": windowed_layers(config),
         "run": [encoder.execution, encoder.direction, encoder.reads],
         "modules": [
@@ -130,6 +131,11 @@ def identity(encoder: EncoderModule) -> str:
         digest.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+def config_facts(config: Any) -> dict[str, Any]:
+    """Return the fields of a transformers configuration that vectors can depend on."""
+    return {name: value for name, value in config.to_dict().items() if name not in _PASSING}
 
 
 def tokens_of(rows: Sequence[TokenRow]) -> list[list[Any]]:

@@ -48,7 +48,7 @@ def checks_for(encoder: EncoderModule, quick: bool) -> list[CheckFunction]:
 
     The slow ones are left out if `quick` is True, and for an encoder in int8, which is not trained.
     """
-    more = [graph] if encoder.graph is not None else []
+    more = [graph] if encoder.graph is not None and not encoder.graph.waits else []
     if embedded_base(encoder) is not None:
         more.append(embedded_cache)
     if encoder.quantized is not None:

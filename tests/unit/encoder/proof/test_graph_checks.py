@@ -25,6 +25,7 @@ class Graph:
 
     tokens = 64
     account: Any = None
+    waits = False
 
     def __init__(self, change: Callable[[list[TokenRow]], list[TokenRow] | None] = lambda rows: rows) -> None:
         self.change = change
@@ -130,6 +131,9 @@ def test_the_doctor_has_the_check_only_with_a_graph(encoder: bw.Encoder) -> None
     encoder.graph = Graph()
     try:
         found = doctor(encoder, quick=True)
+        encoder.graph.waits = True  # "auto", before it has opened one
+        waiting = doctor(encoder, quick=True)
     finally:
         del encoder.graph
     assert found.ok and "graph" in {check.name for check in found}
+    assert waiting.ok and "graph" not in {check.name for check in waiting}

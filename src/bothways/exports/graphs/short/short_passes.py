@@ -75,6 +75,11 @@ class ShortPasses:
         self.proof: Proof | None = None
         self.account: int8_graph.GraphAccount | None = None
 
+    @property
+    def waits(self) -> bool:
+        """Whether torch computes all requests so far, because there were too few for "auto"."""
+        return self._usable and self._run is None
+
     def __reduce__(self) -> tuple[type[ShortPasses], tuple[bool]]:
         """Leave the graph out of a copy of the encoder, which has weights of its own."""
         return ShortPasses, (False,)

@@ -136,6 +136,7 @@ def test_auto_waits_for_many_short_requests_and_makes_nothing(
 ) -> None:
     caplog.set_level(logging.INFO, logger="bothways")
     encoder = opened(folder, "auto")
+    assert encoder.graph.waits and bw.doctor(encoder, quick=True).ok
     for _ in range(PATIENCE + 3):
         encoder.encode("a cat")
     assert runtime.shapes == [] and runtime.written == 0 and not (folder.parent / "cache").exists()
