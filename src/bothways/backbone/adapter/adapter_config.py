@@ -109,8 +109,11 @@ def _refuse_fields(file: Path, values: dict[str, Any], known: set[str]) -> None:
 
 def _check_types(config: PeftConfig) -> None:
     """Raise TypeError for values that peft accepts now and fails on or computes with later."""
+    defaults = {each.name: each.default for each in fields(config)}
     for name in ("r", "lora_alpha"):
         value = getattr(config, name, 1)
+        if value is None and defaults.get(name, 1) is None:
+            continue  # SuperTuning without a low-rank part
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise TypeError(f"{name} must be a number, and is {value!r:.60}")
     for name in ("rank_pattern", "alpha_pattern"):

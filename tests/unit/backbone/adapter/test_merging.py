@@ -177,7 +177,20 @@ NEWER = {
     "ShiraConfig": {"r": 4},
     "C3AConfig": {"block_size": 8},
     "WaveFTConfig": {"n_frequency": 50},
+    "AdamssConfig": {},
+    "DeftConfig": {},
+    "FrodConfig": {},
+    "GloraConfig": {},
+    "PeanutConfig": {},
+    "PsoftConfig": {"r": 4},
+    "PveraConfig": {"r": 4},
+    "RoadConfig": {"group_size": 8},
+    "OSFConfig": {},
+    "SupertuningConfig": {},
+    "TinyLoraConfig": {},
 }
+# variants of LoRA that a field of LoraConfig chooses, by the name of the field's class
+VARIANTS = {"KasaConfig": "kasa_config", "MontecloraConfig": "monteclora_config", "VeloraConfig": "velora_config"}
 
 
 @pytest.mark.parametrize("name", NEWER)
@@ -185,6 +198,16 @@ def test_newer_kinds_of_adapters(base: Path, tmp_path: Path, name: str) -> None:
     if not hasattr(peft, name):
         pytest.skip(f"this peft has no {name}")
     place = trained(base, tmp_path / "adapter", getattr(peft, name)(target_modules=SOME, **NEWER[name]))
+    assert difference(by_us(base, place), by_peft(base, place)) < 1e-5
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_newer_variants_of_lora(base: Path, tmp_path: Path, name: str) -> None:
+    variant = getattr(peft.tuners.lora, name, None)
+    if variant is None:
+        pytest.skip(f"this peft has no {name}")
+    config = peft.LoraConfig(target_modules=SOME, r=4, **{VARIANTS[name]: variant()})
+    place = trained(base, tmp_path / "adapter", config)
     assert difference(by_us(base, place), by_peft(base, place)) < 1e-5
 
 
