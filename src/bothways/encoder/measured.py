@@ -46,8 +46,8 @@ _PASSING = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
 log = logging.getLogger("bothways")
 
 
-class Entry:
-    """A place for one measurement, a JSON object.
+class Measurement:
+    """One measurement, a JSON object, and its file.
 
     Args:
         kind: the beginning of the file's name, for example "int8".
@@ -139,7 +139,7 @@ def config_facts(config: Any) -> dict[str, Any]:
 
 
 def tokens_of(rows: Sequence[TokenRow]) -> list[list[Any]]:
-    """Return tokenized texts as JSON values, for the facts of an `Entry`."""
+    """Return tokenized texts as JSON values, for the facts of a `Measurement`."""
     return [[row.ids, [int(each) for each in row.pool]] for row in rows]
 
 

@@ -22,6 +22,7 @@ class Graph:
 
     tokens = 64
     account = None
+    waits = False
 
     def __init__(self, right: bool) -> None:
         self.right = right

@@ -108,7 +108,7 @@ def open_run(
     chosen, held = divided(texts)
     cases = [row for _, row in cases_of(encoder, tokens)]
     rows = {False: [*tokenized(encoder, chosen), *cases], True: tokenized(encoder, held)}
-    entry = measured.Entry(
+    entry = measured.Measurement(
         "int8-graph",
         {
             "encoder": measured.identity(encoder) if identity is None else identity,
@@ -123,7 +123,7 @@ def open_run(
         if _together(encoder, run, rows[True]) >= LEAST:
             return run, GraphAccount(stored["shares"], stored["cosines"])
         entry.refuse("does not fit the vectors of this process")
-    run, account, forms, groups = _measured(encoder, opening, rows)
+    run, account, forms, groups = _measured(encoder, opening, rows, tokens)
     found = {"groups": groups, "forms": forms, "shares": account.shares, "cosines": account.cosines}
     entry.write(found)
     return run, account
@@ -142,7 +142,7 @@ class _Opening:
 
 
 def _measured(
-    encoder: Encoder, opening: _Opening, rows: Mapping[bool, Sequence[TokenRow]]
+    encoder: Encoder, opening: _Opening, rows: Mapping[bool, Sequence[TokenRow]], tokens: int
 ) -> tuple[GraphRun, GraphAccount, list[Form], list[list[str]]]:
     """Choose the forms by the losses of some texts, and open the graph that keeps the held texts.
 
@@ -150,6 +150,7 @@ def _measured(
         encoder: see `open_run`.
         opening: opens the graph.
         rows: the texts that choose, and by True the held ones.
+        tokens: largest number of tokens of a pass.
 
     Returns:
         The graph's function, the account, and the forms of the groups of layers.
@@ -164,8 +165,7 @@ def _measured(
         made.append(opening(effects.groups, forms))
 
     def cosines(kind: bool) -> np.ndarray:
-        found = np.concatenate([padded_run(made[0], [row]) for row in rows[kind]])
-        return _cosines(found, wanted[kind])
+        return _cosines(_graph_vectors(made[0], rows[kind], tokens), wanted[kind])
 
     forms, found = settle(effects, install, cosines, COSTS, _SHARE)
     shares = Counter[Form]()
@@ -193,8 +193,24 @@ def _together(encoder: Encoder, run: GraphRun, held: Sequence[TokenRow]) -> floa
 
 
 def _vectors(encoder: Encoder, rows: Sequence[TokenRow]) -> np.ndarray:
-    found: np.ndarray = torch.cat([encoder(encoder.pack([row])) for row in rows]).double().numpy()
+    # in one pass if that is possible, because each pass reads all weights
+    parts = [rows] if encoder.execution == "packed" else [[row] for row in rows]
+    found: np.ndarray = torch.cat([encoder(encoder.pack(part)) for part in parts]).double().numpy()
     return found
+
+
+def _graph_vectors(run: GraphRun, rows: Sequence[TokenRow], tokens: int) -> np.ndarray:
+    """Compute vectors (N, D) in padded batches of at most `tokens`, in few passes."""
+    batches: list[list[int]] = []
+    for index in sorted(range(len(rows)), key=lambda place: len(rows[place].ids)):
+        length = max(2, len(rows[index].ids))
+        if not batches or (len(batches[-1]) + 1) * length > tokens:
+            batches.append([])
+        batches[-1].append(index)
+    vectors: dict[int, np.ndarray] = {}
+    for batch in batches:
+        vectors |= zip(batch, padded_run(run, [rows[index] for index in batch]))
+    return np.stack([vectors[index] for index in range(len(rows))])
 
 
 def _cosines(found: np.ndarray, wanted: np.ndarray) -> np.ndarray:

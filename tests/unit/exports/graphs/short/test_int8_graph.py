@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
+from bothways.encoder.batch import TokenRow
 from bothways.exports.graphs.short import int8_graph
 from bothways.exports.graphs.short.int8_graph import GraphAccount, block, changes
 
@@ -39,6 +41,20 @@ def test_what_rounding_adds(inputs: int, rounds: bool) -> None:
     other = rounded(flat, 64) if rounds else flat
     assert torch.allclose(of_inputs, nn.functional.linear(other - flat, weight), atol=1e-6)
     assert bool((of_inputs != 0).any()) == rounds
+
+
+def test_texts_are_measured_in_few_batches_and_keep_their_places() -> None:
+    shapes: list[tuple[int, ...]] = []
+
+    def run(*arrays: np.ndarray) -> np.ndarray:
+        shapes.append(arrays[0].shape)
+        return (arrays[0] * arrays[1]).sum(1, keepdims=True).astype(np.float32)
+
+    lengths = [5, 1, 64, 9, 30, 2, 33, 5]
+    rows = [TokenRow([n + 1] * size, [True] * size, [(0, 0)] * size) for n, size in enumerate(lengths)]
+    found = int8_graph._graph_vectors(run, rows, 64)
+    assert found[:, 0].tolist() == [(n + 1) * size for n, size in enumerate(lengths)]
+    assert len(shapes) == 4 and all(texts * size <= 64 for texts, size in shapes)
 
 
 def test_the_account() -> None:
