@@ -7,7 +7,7 @@ FRAMEWORKS := .venv-frameworks
 CLIENTS := .venv-clients
 STAMP := $(VENV)/.ready
 
-.PHONY: setup demo test fuzz kill mutate deepspeed ray check lint types bench speed quality families exports frameworks clients stores docs look picture clean
+.PHONY: setup demo test fuzz kill mutate deepspeed qlora ray check lint types bench speed quality families exports frameworks clients stores docs look picture clean
 
 setup: $(STAMP)
 
@@ -30,6 +30,11 @@ test: setup
 deepspeed: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,deepspeed]'
 	$(BIN)/python -m pytest tests/unit/training/parallel/test_zero.py
+
+# Not part of CI: bitsandbytes is large.
+qlora: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev,qlora]'
+	$(BIN)/python -m pytest tests/unit/backbone/adapter/test_four_bits.py
 
 # Not part of CI: Ray is large, and starting a cluster takes half a minute.
 ray: setup

@@ -115,6 +115,9 @@ def explain_first(first: Mapping[str, Any], kind: type[BaseModel]) -> str:
         message = "expected a mapping of keys, e.g. {key: value}"
     if first["type"] == "tuple_type":
         message = "expected a list, e.g. [one, another]"
+    if first["type"] == "too_short":
+        least, found = first["ctx"]["min_length"], first["ctx"]["actual_length"]
+        message = "the list is empty" if found == 0 else f"the list has {found} of {least} items"
     if first["type"] == "literal_error":  # pydantic writes the names as 'a', 'b' or 'c'
         message += did_you_mean(
             first.get("input"), re.findall(r"'([^']+)'", first["ctx"]["expected"])

@@ -24,6 +24,7 @@ class Outer(Strict):
     many: tuple[Inner, ...] = ()
     named: dict[str, Inner] = Field(default_factory=dict)
     maybe: Inner | None = None
+    some: tuple[int, ...] | None = Field(default=None, min_length=2)
 
     @field_validator("steps")
     @classmethod
@@ -51,6 +52,8 @@ class Outer(Strict):
         ),
         ({"steps": 1.5}, "recipe.yaml: steps: Input should be a valid integer, got a number with a fractional part (got 1.5)"),
         ({"steps": 13}, "recipe.yaml: steps: must not be 13 (got 13)"),
+        ({"some": []}, "recipe.yaml: some: the list is empty"),
+        ({"some": [1]}, "recipe.yaml: some: the list has 1 of 2 items"),
         ({"steps": None}, "recipe.yaml: steps: Input should be a valid integer (got None)"),
         ({"inner": [1]}, "recipe.yaml: inner: expected a mapping of keys, e.g. {key: value}"),
     ],

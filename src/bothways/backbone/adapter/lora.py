@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from bothways.backbone.adapter.exact_targets import exact_targets
+from bothways.backbone.adapter.four_bits import round_blocks
 from bothways.backbone.adapter.lora_config import LoraConfig
 from bothways.backbone.adapter.new_tokens import fold_rows
 from bothways.backbone.adapter.targets import target_names, whole_names
@@ -42,7 +43,9 @@ class ParameterCounts(NamedTuple):
     total: int
 
 
-def attach(model: nn.Module, config: LoraConfig, *, seed: int = 0) -> list[str]:
+def attach(
+    model: nn.Module, config: LoraConfig, *, seed: int = 0, whole_base: bool = False
+) -> list[str]:
     """Freeze `model` and put a fresh float32 LoRA adapter into its decoder blocks, in place.
 
     The adapter changes nothing until it is trained, because B starts at zero. A is Kaiming-uniform
@@ -53,6 +56,8 @@ def attach(model: nn.Module, config: LoraConfig, *, seed: int = 0) -> list[str]:
         model: a bare decoder (or encoder) of transformers.
         config: rank, scale, dropout and targets.
         seed: seed of A.
+        whole_base: keep the base's weights whole, also if `config.load_in_4bit` is set. A trained
+            adapter is merged into these.
 
     Returns:
         The names of the adapted layers.
@@ -71,6 +76,8 @@ def attach(model: nn.Module, config: LoraConfig, *, seed: int = 0) -> list[str]:
     names = target_names(model, config)
     whole = set(whole_names(model, config))
     model.requires_grad_(False)
+    if config.load_in_4bit and not whole_base:
+        round_blocks(model)
     with torch.random.fork_rng(devices=_cuda_devices(model)), warnings.catch_warnings():
         # peft warns that Conv1D layers (GPT-2) need fan_in_fan_out, and then sets it itself.
         warnings.filterwarnings("ignore", message=".*fan_in_fan_out.*")

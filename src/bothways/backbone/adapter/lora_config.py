@@ -54,12 +54,21 @@ class LoraConfig(Strict):
         "If null, the adapter starts at zero",
     )
 
+    load_in_4bit: bool = Field(
+        default=False,
+        description="round the frozen weights to 4 bits while the adapter trains, with bitsandbytes (QLoRA, arXiv 2305.14314); "
+        "saves memory, and the adapter is merged into the whole weights",
+    )
+
     @model_validator(mode="after")
     def _one_start(self) -> LoraConfig:
         if self.use_dora and self.init_lora_weights is not None:
             raise ValueError(
                 "init_lora_weights: pissa changes the base's weights, and use_dora trains their lengths; leave one of the two out"
             )
+        if self.load_in_4bit and (self.init_lora_weights is not None or self.train_whole):
+            other = "train_whole" if self.init_lora_weights is None else "init_lora_weights"
+            raise ValueError(f"load_in_4bit: {other} needs whole weights; leave one of the two out")
         return self
 
     @property

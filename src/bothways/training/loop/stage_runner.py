@@ -41,7 +41,12 @@ from bothways.training.stage.stage_context import StageContext
 from bothways.training.stage.stage_data import StageData, read_stage_data
 from bothways.training.stage.stage_order import stage_examples
 from bothways.training.stage.stage_output import merge_stage, record
-from bothways.training.stage.stage_setup import open_heldout, open_stage, ready
+from bothways.training.stage.stage_setup import (
+    open_heldout,
+    open_stage,
+    ready,
+    start_device,
+)
 from bothways.training.stream.example_stream import ExampleStream
 
 
@@ -76,16 +81,19 @@ class _StageRunner:
         chosen = precision.choose(
             context.recipe.dtype, run.accelerator.device, adapter=stage.adapter is not None
         )
-        # A model that is to be split need not fit on one device.
-        device = run.accelerator.device if split is None else torch.device("cpu")
+        device, place = start_device(context, run.accelerator.device)
+        if split is not None:
+            if place is not None:
+                raise InputError(
+                    f"stages.{stage.name}.adapter.load_in_4bit: weights of 4 bits are not split by FSDP; use ZeRO (accelerate "
+                    "launch --use_deepspeed --zero_stage 2), or leave load_in_4bit out"
+                )
+            # A model that is to be split need not fit on one device.
+            device = torch.device("cpu")
+            place = partial(sharding.shard, sharding=split, accelerator=run.accelerator)
         encoder = open_stage(context, device=device, dtype=chosen.weights)
         if check_others:
             check_later(context, encoder, run.texts, processes=run.accelerator.num_processes)
-        place = (
-            None
-            if split is None
-            else partial(sharding.shard, sharding=split, accelerator=run.accelerator)
-        )
         with ready(context, encoder, chosen, place) as objective:
             state = self._stage_run(encoder, objective, data, offset).train(resume=resume)
             trainable = sum(

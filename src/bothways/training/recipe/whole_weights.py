@@ -1,4 +1,7 @@
-"""Refuses a base in 4 or 8 bits (QLoRA, arXiv 2305.14314), as users of peft ask for it."""
+"""Refuses a base in 4 or 8 bits (QLoRA, arXiv 2305.14314) under the names that users of peft type.
+
+4 bits are a setting of a stage's adapter, see `backbone/adapter/four_bits.py`.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +9,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+ALLOWED = "adapter.load_in_4bit"
+"""The end of the path of the one key that is supported, a setting of a stage's adapter."""
 WHOLE = (
-    "a base in 4 or 8 bits (QLoRA) is not supported; use dtype: bfloat16 with an adapter, and "
-    "gradient_checkpointing: true in the stage if memory is short"
+    "4 bits (QLoRA) are a setting of a stage's adapter: --set stages.*.adapter.load_in_4bit=true; 8 bits are not "
+    "supported, use dtype: bfloat16 with an adapter"
 )
 QUANTIZED = (
     "load_in_4bit",
@@ -43,9 +48,17 @@ def asked(values: Mapping[str, Any]) -> str | None:
     """Return the path of the first key of a recipe that asks for rounded weights, or None.
 
     For example, asked({"base": {"load_in_4bit": True}}) is "base.load_in_4bit". `quantize` of an
-    objective rounds vectors, so it is not among them.
+    objective rounds vectors, so it is not among them. Nor is a stage's `ALLOWED`.
     """
-    return next((path for path, key, value in _keys(values, "") if asks(key, value)), None)
+    return next(
+        (
+            path
+            for path, key, value in _keys(values, "")
+            if asks(key, value)
+            and not (path.startswith("stages.") and path.endswith(f".{ALLOWED}"))
+        ),
+        None,
+    )
 
 
 def _keys(values: Mapping[str, Any], above: str) -> Iterator[tuple[str, str, Any]]:

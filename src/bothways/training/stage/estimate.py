@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from bothways.backbone.adapter.four_bits import whole_count
 from bothways.training.loop import precision
 from bothways.training.loop.optim import block_count, build_optimizer
 from bothways.training.loop.optimizer_step import Stepper, token_count, trainable_parameters
@@ -23,7 +24,7 @@ from bothways.training.stage.base_encoder import open_base
 from bothways.training.stage.stage_context import StageContext
 from bothways.training.stage.stage_data import GivenTexts, read_stage_data
 from bothways.training.stage.stage_order import stage_examples
-from bothways.training.stage.stage_setup import ready
+from bothways.training.stage.stage_setup import ready, start_device
 
 
 @dataclass(frozen=True)
@@ -94,8 +95,9 @@ def _measure(context: StageContext, accelerator: Accelerator, given: GivenTexts)
     recipe, stage = context.recipe, context.stage
     data = read_stage_data(stage, given)
     chosen = precision.choose(recipe.dtype, accelerator.device, adapter=stage.adapter is not None)
-    encoder = open_base(context, device=accelerator.device, dtype=chosen.weights)
-    with ready(context, encoder, chosen) as objective:
+    device, place = start_device(context, accelerator.device)
+    encoder = open_base(context, device=device, dtype=chosen.weights)
+    with ready(context, encoder, chosen, place) as objective:
         examples, order = stage_examples(
             context, data, objective, encoder, accelerator.num_processes
         )
@@ -127,7 +129,7 @@ def _measure(context: StageContext, accelerator: Accelerator, given: GivenTexts)
         texts=None if order.examples is None else len(data.items),
         examples=order.examples,
         trainable=sum(parameter.numel() for parameter in parameters.values()),
-        parameters=sum(parameter.numel() for parameter in encoder.parameters()),
+        parameters=whole_count(encoder),
         steps=steps,
         horizon=stage.optim.horizon(order.steps_per_epoch),
         tokens=tokens * stage.batch.accumulation * accelerator.num_processes * steps,

@@ -59,8 +59,10 @@ def merge_stage(
     rounded = stage.adapter is not None and any(
         each.dtype != torch.float32 for each in encoder.backbone.parameters()
     )
+    # A base that was rounded to 4 bits need not fit on the device in float32.
+    fits = stage.adapter is None or not stage.adapter.load_in_4bit
     if rounded or trained is not None:
-        device = encoder.device if trained is None else torch.device("cpu")
+        device = encoder.device if trained is None and fits else torch.device("cpu")
         state = adapter_state(encoder.backbone) if trained is None else trained
         pooling = encoder.pooling  # float32 already, and trained
         del encoder, backbone  # so that two models are never in memory
@@ -88,7 +90,7 @@ def _opened_again(context: StageContext, state: dict[str, Tensor], device: torch
     """Open the stage's start in float32, and put the trained parameters on it."""
     encoder = open_stage(context, device=device, dtype=torch.float32)
     if context.stage.adapter is not None:
-        attach(encoder.backbone, context.stage.adapter)
+        attach(encoder.backbone, context.stage.adapter, whole_base=True)
     else:
         encoder.requires_grad_(True)
     train_new_tokens(encoder, context.recipe, context.stage)

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from bothways.backbone.adapter.four_bits import check_installed
 from bothways.backbone.adapter.lora import attach
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
@@ -39,6 +40,35 @@ def open_stage(context: StageContext, *, device: torch.device, dtype: torch.dtyp
         device=device,
         dtype=dtype,
     )
+
+
+def start_device(
+    context: StageContext, device: torch.device
+) -> tuple[torch.device, Callable[[Encoder], None] | None]:
+    """Say on which device a stage's start is opened, and how it gets to the one that trains it.
+
+    A base that is rounded to 4 bits need not fit on the device before. So it is opened and rounded
+    on the CPU.
+
+    Args:
+        context: the stage.
+        device: device that trains the stage.
+
+    Returns:
+        The first device, and the `place` of `ready`.
+
+    Raises:
+        MissingExtra: if the stage wants 4 bits, and bitsandbytes is not installed.
+    """
+    adapter = context.stage.adapter
+    if adapter is None or not adapter.load_in_4bit:
+        return device, None
+    check_installed()
+
+    def place(encoder: Encoder) -> None:
+        encoder.to(device)
+
+    return torch.device("cpu"), place
 
 
 def open_heldout(

@@ -65,6 +65,12 @@ def every_weight(folder: Path, batch: dict[str, int]) -> Recipe:
     )
 
 
+def rounded(folder: Path, batch: dict[str, int]) -> Recipe:
+    """QLoRA: the frozen weights have 4 bits."""
+    adapter = {"r": 4, "dropout": 0.0, "load_in_4bit": True}
+    return labeled(folder, batch, stage={"refresh": None, "heldout": None, "adapter": adapter})
+
+
 def views(folder: Path) -> Recipe:
     """SimCSE with dropout, whose masks depend on the process."""
     objective = {"kind": "contrastive", "attention_dropout": 0.3, "mlp": True, **PASSES}

@@ -23,14 +23,14 @@ from bothways.training.parallel.parallel_request import requested
 from bothways.training.parallel.zero import Zero
 from unit.training.material import TEXTS, metrics, mntp, recipe
 from unit.training.parallel.pooled_stages import ONE as POOLED_ONE
-from unit.training.parallel.pooled_stages import ROWS, UNEVEN, every_weight, labeled, latent, views
+from unit.training.parallel.pooled_stages import ROWS, UNEVEN, every_weight, labeled, latent, rounded, views
 from unit.training.parallel.pooled_stages import TWO as POOLED_TWO
 from unit.training.processes import ONE, TOLERANCE, TWO, full, plus, rows, same_runs, two_processes
 from unit.training.stage.test_llara import DOCUMENTS
 
 needs_deepspeed = pytest.mark.skipif(find_spec("deepspeed") is None, reason="DeepSpeed is not installed: make deepspeed")
 ASKED = {"ACCELERATE_USE_DEEPSPEED": "true", "ACCELERATE_DEEPSPEED_ZERO_STAGE": "2", "WORLD_SIZE": "2"}
-POOLED = (labeled, latent, every_weight)
+POOLED = (labeled, latent, every_weight, *([rounded] if find_spec("bitsandbytes") else []))
 
 
 def split_runs(folder: Path) -> None:

@@ -10,7 +10,7 @@ from bothways.training.recipe.recipe_files import read_recipe
 from unit.training.recipe.test_recipe import make
 from unit.training.recipe.test_recipe_files import MNTP, write
 
-ADVICE = r"a base in 4 or 8 bits \(QLoRA\) is not supported; use dtype: bfloat16 with an adapter"
+ADVICE = r"4 bits \(QLoRA\) are a setting of a stage's adapter: --set stages\.\*\.adapter\.load_in_4bit=true; 8 bits are not supported"
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,15 @@ def test_a_change_of_a_recipe_to_rounded_weights_is_refused(assignment) -> None:
 def test_llm2vec_s_json_too(tmp_path) -> None:
     with pytest.raises(InputError, match=f"load_in_4bit: True is not supported; {ADVICE}"):
         read_recipe(write(tmp_path, {**MNTP, "load_in_4bit": True}))
+
+
+def test_an_adapter_takes_four_bits() -> None:
+    changed = override(make(), "stages.*.adapter.load_in_4bit=true")
+    assert [stage.adapter.load_in_4bit for stage in changed.stages] == [True] * len(changed.stages)
+    with pytest.raises(InputError, match=r"load_in_4bit: init_lora_weights needs whole weights; leave one of the two out"):
+        override(changed, "stages.*.adapter.init_lora_weights=pissa")
+    with pytest.raises(InputError, match=r"load_in_4bit: train_whole needs whole weights; leave one of the two out"):
+        override(changed, "stages.*.adapter.train_whole=[embed]")
 
 
 def test_rounded_vectors_and_usual_types_are_not_meant() -> None:
