@@ -18,6 +18,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("objectives/document_tokens.py", "CHARACTERS = 4_000_000 |"): _CHUNK,
     ("objectives/document_tokens.py", "TOGETHER = 1000 |"): _CHUNK,
     ("objectives/llara_rows.py", "TOGETHER = 1000 |"): _CHUNK,
+    ("encoder/texts/stored_rows.py", "TOGETHER = 256 |"): _CHUNK,
     ("objectives/contrastive_base.py", "FILL = 64 |"): "filler changes no vector",
     ("objectives/contrastive_base.py", "WORTH_KEEPING = 8 |"): "kept activations change time and memory alone",
     ("losses/bag_of_words.py", "chunk: int = 8) -> Tensor: | 8 ->"): _CHUNK,

@@ -215,7 +215,7 @@ class Llara(Objective[LlaraBatch]):
         """See `Objective`."""
         return None if self.text_loss == "none" else "text"
 
-    def prepare(self, texts: Sequence[str | Passage], encoder: Encoder) -> list[LlaraRow]:
+    def prepare(self, texts: Sequence[str | Passage], encoder: Encoder) -> Sequence[LlaraRow]:
         """Cut documents into passages that fill a row, pair them, and tokenize.
 
         Raises:

@@ -16,6 +16,7 @@ handles texts and tokens, and `objectives.llara` handles losses.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -23,6 +24,7 @@ from bothways.backbone.adapter.new_tokens import special_ids
 from bothways.data.text.passages import Passage
 from bothways.data.text.stop_words import content_words
 from bothways.encoder.questions import Questions
+from bothways.encoder.texts.stored_rows import NumberLists, OnDemand
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -56,7 +58,7 @@ def make_rows(
     *,
     max_length: int,
     stop_words: StopWords,
-) -> list[LlaraRow]:
+) -> Sequence[LlaraRow]:
     """Tokenize passages. Passages without a token of text are left out.
 
     Args:
@@ -72,7 +74,7 @@ def make_rows(
         InputError: the length leaves no room for a text.
     """
     hidden = special_ids(encoder.tokenizer)
-    rows = []
+    ids, begins, bags = NumberLists(), array("i"), (NumberLists(), NumberLists())
     for start in range(0, len(passages), TOGETHER):
         some = passages[start : start + TOGETHER]
         texts = encoder.tokenize(
@@ -80,16 +82,23 @@ def make_rows(
             max_length=max_length - len(questions.blocks[1]),
             first=start,
         )
-        bags = [
+        words = [
             _bags([getattr(each, side) for each in some], encoder, stop_words, max_length, hidden)
             for side in SIDES
         ]
-        for text, summary, prediction in zip(texts, *bags):
+        for number, text in enumerate(texts):
             end = len(text.ids) - len(questions.blocks[0])
             begin = next((i for i in range(end) if text.offsets[i] != (0, 0)), end)
             if begin < end:
-                rows.append(LlaraRow(text.ids + questions.blocks[1], begin, (summary, prediction)))
-    return rows
+                ids.add(text.ids + questions.blocks[1])
+                begins.append(begin)
+                for kept, found in zip(bags, words):
+                    kept.add(found[number])
+
+    def row(number: int) -> LlaraRow:
+        return LlaraRow(ids[number], begins[number], (bags[0][number], bags[1][number]))
+
+    return OnDemand(row, range(len(begins)))
 
 
 SIDES = ("summarize", "predict")

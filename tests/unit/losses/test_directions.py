@@ -64,11 +64,13 @@ def naive(rows: Rows, options: ContrastiveOptions, texts: BatchTexts | None, gui
                 return True
             if guide is None:
                 return False
-            return number(cosine(one, other)) > number(cosine(guide.query[i], guide.positive[i])) - tests.guide_margin
+            compare = torch.dot if tests.guide_similarity == "dot" else cosine
+            return number(compare(one, other)) > number(compare(guide.query[i], guide.positive[i])) - tests.guide_margin
 
         g = guide or rows
         sets: dict[str, list] = {"query_to_doc": [own], **{each: [] for each in options.directions}}
-        for j in range(N):
+        alone = rows.in_batch is not None and not rows.in_batch[i]
+        for j in [i] if alone else range(N):
             if j != i and not (
                 named(i, positive[j]) or same(i, j) or near(rows.query[i], rows.positive[j], g.query[i], g.positive[j])
             ):
@@ -79,7 +81,9 @@ def naive(rows: Rows, options: ContrastiveOptions, texts: BatchTexts | None, gui
                 left_out = named(i, positive[j]) or (texts is not None and named(i, texts.known[j, 0].item())) or same(i, j)
                 if not (left_out or near(rows.query[i], rows.query[j], g.query[i], g.query[j])):
                     sets["query_to_query"].append(cosine(rows.query[i], rows.query[j]))
-            if "doc_to_query" in sets:
+            if "doc_to_query" in sets and alone:
+                sets["doc_to_query"] = [own] if options.partition == "per_direction" else []
+            elif "doc_to_query" in sets:
                 left_out = j != i and (named(j, positive[i]) or same(i, j))
                 if j == i or not (left_out or near(rows.positive[i], rows.query[j], g.positive[i], g.query[j])):
                     sets["doc_to_query"].append(cosine(rows.positive[i], rows.query[j]))
@@ -111,13 +115,22 @@ CASES = {
     ),
     "margin": ContrastiveOptions(scale=7.0, directions=ALL, false_negatives=FalseNegatives(margin=-0.05)),
     "guide": ContrastiveOptions(scale=7.0, directions=ALL, false_negatives=FalseNegatives(guide_margin=0.1)),
+    "guide by products": ContrastiveOptions(
+        scale=7.0, directions=ALL, false_negatives=FalseNegatives(guide_margin=0.1, guide_similarity="dot")
+    ),
+    "guide alone by products": ContrastiveOptions(
+        scale=7.0, false_negatives=FalseNegatives(same_text=False, same_label=False, guide_similarity="dot")
+    ),
     "guide alone": ContrastiveOptions(scale=7.0, false_negatives=FalseNegatives(same_text=False, same_label=False)),
 }
 
 
+@pytest.mark.parametrize("some", [False, True], ids=["all rows", "some rows in batch"])
 @pytest.mark.parametrize("case", CASES)
-def test_loss_and_gradient_equal_the_loop(case):
+def test_loss_and_gradient_equal_the_loop(case, some):
     options, rows = CASES[case], vectors(0)
+    if some:
+        rows = replace(rows, in_batch=torch.tensor([True, False, True, True, False]))
     guide = vectors(9, width=4) if "guide" in case else None
     if guide is not None:
         guide = Rows(*(each.detach() for each in (guide.query, guide.positive, guide.negative)), guide.owner)

@@ -42,7 +42,7 @@ def test_rows_do_not_depend_on_how_many_are_tokenized_together(base, monkeypatch
     encoder, objective = made(base)
     rows = objective.prepare(PASSAGES, encoder)
     monkeypatch.setattr(llara_rows, "TOGETHER", 2)
-    assert objective.prepare(PASSAGES, encoder) == rows
+    assert list(objective.prepare(PASSAGES, encoder)) == list(rows)
 
 
 def test_documents_are_cut_to_rows_that_fit(base):

@@ -13,6 +13,7 @@ changes models.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from bothways.atomic import atomic_folder
+from bothways.backbone.adapter.exact_targets import translated_by_peft
 from bothways.backbone.adapter.lora import adapter_state, lora_layers, peft_config
 from bothways.backbone.adapter.lora_config import LoraConfig
 from bothways.backbone.adapter.new_tokens import NewRows
@@ -32,6 +34,8 @@ from bothways.digest import file_sha256
 from bothways.errors import InputError
 from bothways.folder_files import ADAPTER, OURS
 from bothways.foreign import foreign, object_if_whole, read_object, read_tensors
+
+log = logging.getLogger("bothways")
 
 WHOLE = "trainable_params.safetensors"
 PUBLISHED_WHOLE = "trainable_params.bin"
@@ -141,6 +145,12 @@ def save_adapter(
         task_type="CAUSAL_LM" if causal else None,
         inference_mode=True,
     )
+    if translated_by_peft(model, written):
+        log.warning(
+            "%s: peft reads gate_proj, up_proj and down_proj of this family as names of its experts, so only bothways opens this "
+            "adapter; with keep: merged other libraries open the encoder",
+            folder,
+        )
     with atomic_folder(folder, replace=True) as part:
         written.save_pretrained(str(part))
         save_file(named, part / "adapter_model.safetensors", metadata={"format": "pt"})

@@ -18,22 +18,25 @@ from torch import nn
 
 
 @contextmanager
-def exact_targets(model: Any) -> Iterator[None]:
+def exact_targets(model: Any, config: Any) -> Iterator[None]:
     """Let names mean the layers of `model` that have them, while peft attaches an adapter.
 
-    Inside the block, peft does not know the model's family, so it translates no name.
+    If peft would translate a name, it does not know the model's family inside the block.
+
+    Args:
+        model: a transformers model.
+        config: peft's configuration of the adapter.
     """
-    config = getattr(model, "config", None)
-    if config is None:
+    if not translated_by_peft(model, config):
         yield
         return
-    unknown = copy.copy(config)
-    unknown.model_type = "unknown"
-    model.config = unknown
+    known = model.config
+    model.config = copy.copy(known)
+    model.config.model_type = "unknown"
     try:
         yield
     finally:
-        model.config = config
+        model.config = known
 
 
 def fits_by_name(model: nn.Module, tensors: Iterable[str]) -> bool:
@@ -54,3 +57,29 @@ def fits_by_name(model: nn.Module, tensors: Iterable[str]) -> bool:
         if isinstance(module, (nn.Linear, nn.Embedding, Conv1D))
     }
     return all(name.split(".lora_")[0] in layers for name in tensors if ".lora_" in name)
+
+
+def translated_by_peft(model: Any, config: Any) -> bool:
+    """Tell if plain peft would give targets of an adapter to the experts of `model`.
+
+    Args:
+        model: a transformers model.
+        config: peft's configuration of the adapter.
+    """
+    try:
+        from peft.utils.transformers_weight_conversion import convert_peft_config_for_transformers
+    except ImportError:  # an older peft translates nothing
+        return False
+    if not hasattr(config, "target_modules"):
+        return False
+    changed = copy.deepcopy(config)
+    try:
+        convert_peft_config_for_transformers(changed, model, None)
+    except ValueError:  # gate_proj without up_proj, which lie in one tensor
+        return True
+    before, after = (_listed(each.target_modules) for each in (config, changed))
+    return before != after
+
+
+def _listed(targets: Iterable[str] | str | None) -> set[str]:
+    return {targets} if isinstance(targets, str) else set(targets or ())

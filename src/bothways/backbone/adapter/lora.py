@@ -82,8 +82,9 @@ def attach(
         # peft warns that Conv1D layers (GPT-2) need fan_in_fan_out, and then sets it itself.
         warnings.filterwarnings("ignore", message=".*fan_in_fan_out.*")
         torch.manual_seed(seed)
-        with exact_targets(model):
-            inject_adapter_in_model(peft_config(config, names), model)
+        made = peft_config(config, names)
+        with exact_targets(model, made):
+            inject_adapter_in_model(made, model)
     if other := {name for name, _ in lora_layers(model)} - set(names):
         raise RuntimeError(f"peft put an adapter on {min(other)}, which is not among the targets")
     for _, layer in lora_layers(model):

@@ -152,7 +152,7 @@ def _merge(
             # peft warns of tied weights, of renamed bases and of its own future
             warnings.simplefilter("ignore")
             exact = fits_by_name(root.module, named)
-            with exact_targets(root.module) if exact else nullcontext():
+            with exact_targets(root.module, config) if exact else nullcontext():
                 wrapped: Any = get_peft_model(root.module, config)
             if iterations is not None:
                 check_converged(wrapped, iterations, place)

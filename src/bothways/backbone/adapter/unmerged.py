@@ -60,7 +60,7 @@ def attach_saved(model: nn.Module, places: Sequence[Path]) -> list[str]:
             ):
                 warnings.simplefilter("ignore")
                 exact = fits_by_name(root.module, tensors)
-                with exact_targets(root.module) if exact else nullcontext():
+                with exact_targets(root.module, config) if exact else nullcontext():
                     if wrapped is None:
                         wrapped = get_peft_model(root.module, config, adapter_name=name)
                     else:

@@ -122,7 +122,7 @@ def random_adapter(model: nn.Module) -> Iterator[None]:
     config = settings(
         r=4, lora_alpha=8, lora_dropout=0.0, target_modules=names, init_lora_weights=False
     )
-    with exact_targets(model):
+    with exact_targets(model, config):
         inject_adapter_in_model(config, model)
     model.eval()
     try:

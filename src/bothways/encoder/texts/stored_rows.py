@@ -8,8 +8,8 @@ if a stage takes too much memory before its first step.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Generic, TypeVar, overload
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar, overload
 
 from bothways.encoder.batch import TokenRow
 
@@ -67,7 +67,7 @@ def stored_rows(
     for first in range(0, len(texts), TOGETHER):
         for row in tokenize(texts[first : first + TOGETHER], first):
             stored.add(row)
-    return OnDemand(stored.row, range(len(stored.ends)))
+    return OnDemand(stored.row, range(len(stored.ids)))
 
 
 def prompted_rows(
@@ -83,21 +83,43 @@ def prompted_rows(
     )
 
 
+class NumberLists:
+    """Lists of whole numbers up to 2³¹, one after the other, in 4 bytes a number.
+
+    Args:
+        kind: the type code of `array`. "b" holds numbers up to 127 in a byte each.
+    """
+
+    def __init__(self, kind: Literal["i", "b"] = "i") -> None:
+        self._numbers: array[int] = array(kind)
+        self._ends = array("q")
+
+    def __len__(self) -> int:
+        """Count the lists."""
+        return len(self._ends)
+
+    def add(self, numbers: Iterable[int]) -> None:
+        """Add a list."""
+        self._numbers.extend(numbers)
+        self._ends.append(len(self._numbers))
+
+    def __getitem__(self, place: int) -> list[int]:
+        """Return the list at a place, counted from 0."""
+        begin = self._ends[place - 1] if place else 0
+        return self._numbers[begin : self._ends[place]].tolist()
+
+
 class _Stored:
     def __init__(self) -> None:
-        self.ids = array("i")
-        self.pool = bytearray()
-        self.ends = array("q")
+        self.ids, self.pool = NumberLists(), NumberLists("b")
         self.blocks: dict[int, tuple[int, ...]] = {}
 
     def add(self, row: TokenRow) -> None:
         if row.blocks:
-            self.blocks[len(self.ends)] = row.blocks
-        self.ids.extend(row.ids)
-        self.pool.extend(row.pool)
-        self.ends.append(len(self.ids))
+            self.blocks[len(self.ids)] = row.blocks
+        self.ids.add(row.ids)
+        self.pool.add(row.pool)
 
     def row(self, number: int) -> TokenRow:
-        begin, end = self.ends[number - 1] if number else 0, self.ends[number]
-        pool = [kept == 1 for kept in self.pool[begin:end]]
-        return TokenRow(self.ids[begin:end].tolist(), pool, [], self.blocks.get(number, ()))
+        pool = [kept == 1 for kept in self.pool[number]]
+        return TokenRow(self.ids[number], pool, [], self.blocks.get(number, ()))

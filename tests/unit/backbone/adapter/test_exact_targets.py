@@ -7,13 +7,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import peft
 import pytest
 import torch
 from transformers import AutoModel, Glm4MoeConfig
 
 import bothways as bw
 from bothways.backbone.adapter.adapter_files import save_adapter
-from bothways.backbone.adapter.exact_targets import fits_by_name
+from bothways.backbone.adapter.exact_targets import exact_targets, fits_by_name, translated_by_peft
 from bothways.backbone.adapter.lora import attach, lora_layers, merge_adapter
 from bothways.backbone.adapter.lora_config import LoraConfig
 from bothways.backbone.adapter.merging import merge_saved
@@ -89,6 +90,39 @@ def test_a_saved_adapter_is_merged_and_attached_as_it_was_trained(base: Path, tm
     activate(shared.eval(), name)
     torch.testing.assert_close(states(shared), right, atol=1e-5, rtol=1e-5)
     assert merged.config.model_type == shared.config.model_type == "glm4_moe"
+
+
+@pytest.mark.parametrize("attention", [False, True])
+def test_an_adapter_that_plain_peft_would_misread_is_saved_with_a_warning(
+    base: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, attention: bool
+) -> None:
+    config = LoraConfig(r=2, targets="attention" if attention else "all-linear", dropout=0.0)
+    model = AutoModel.from_pretrained(base)
+    attach(model, config)
+    save_adapter(model, config, tmp_path / "adapter", base=str(base))
+    assert ("only bothways opens this adapter" in caplog.text) is not attention
+
+
+@pytest.mark.parametrize(
+    ("kind", "targets", "translated"),
+    [
+        ("glm4_moe", ["layers.0.mlp.up_proj", "layers.0.mlp.gate_proj"], True),
+        ("glm4_moe", ["layers.0.mlp.up_proj"], True),  # peft raises, because it lies in one tensor with gate_proj
+        ("glm4_moe", ".*up_proj|.*gate_proj", True),
+        ("glm4_moe", ["q_proj"], False),
+        ("glm4_moe", None, False),
+        ("llama", ["layers.0.mlp.up_proj"], False),
+        ("mamba", ["out_proj"], False),  # peft refuses it, by the family that it knows
+    ],
+)
+def test_peft_knows_every_family_that_it_translates_no_name_of(base: Path, kind: str, targets: Any, translated: bool) -> None:
+    model = AutoModel.from_pretrained(base)
+    model.config.model_type = kind
+    config = peft.LoraConfig(r=2, target_modules=targets)
+    with exact_targets(model, config):
+        assert model.config.model_type == ("unknown" if translated else kind)
+    assert model.config.model_type == kind and config.target_modules == (set(targets) if isinstance(targets, list) else targets)
+    assert not translated_by_peft(model, peft.IA3Config(target_modules=["up_proj"], feedforward_modules=["up_proj"]))
 
 
 def test_the_doctor_checks_an_adapter_of_such_a_family(base: Path) -> None:

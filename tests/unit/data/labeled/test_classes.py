@@ -55,6 +55,16 @@ def test_classes_are_left_out_of_the_retrieval_stage(tmp_path: Path, caplog) -> 
     assert without_classes(premise) == premise
 
 
+def test_a_retrieval_stage_over_labeled_rows_alone_takes_them_and_says_so(tmp_path: Path, caplog) -> None:
+    path = tmp_path / "rows.jsonl"
+    rows = [{"query": f"text {number}", "pos": ["name"], "neg": ["other"], "label": "name"} for number in range(4)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    first, _ = bw.recipes.nv_embed(texts=str(path), preset="laptop").stages
+    with caplog.at_level("WARNING", logger="bothways"):
+        assert len(read_data(first.data, "examples").items) == 4
+    assert "all 4 rows have a label, so this stage, which is for rows without, takes them all" in caplog.text
+
+
 def test_the_blended_stage_can_keep_in_batch_negatives_for_rows_without_a_label() -> None:
     stages = bw.recipes.nv_embed(order="by_task").stages
     assert [stage.objective.in_batch for stage in stages] == [True, "unlabeled"]

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 import bothways as bw
-from bothways.encoder.chunks.windows import windows
+from bothways.encoder.batch import TokenRow
+from bothways.encoder.chunks.chunk_pooling import Document
+from bothways.encoder.chunks.windows import Window, windows, windows_of
 from bothways.encoder.encoder import Encoder
 from bothways.errors import InputError
 from tiny import SENTENCES, tiny_llama
@@ -42,6 +44,21 @@ def test_windows_keep_every_token_once_farthest_from_the_cuts(tokens: int, size:
         for place in range(other.start, one.end):
             kept, left = (one, other) if place < one.last else (other, one)
             assert from_cut(place, kept, tokens) >= from_cut(place, left, tokens) - 1
+
+
+def test_windows_of_a_document_overlap_by_a_quarter_of_their_room() -> None:
+    def part(tokens: int) -> TokenRow:
+        return TokenRow([1] * tokens, [True] * tokens, [(0, 1)] * tokens)
+
+    document = Document("", part(2), part(100), part(1), [])
+    assert windows_of(document, 0, 27, None) == windows(100, 24, 6)
+    assert windows_of(document, 0, 27, 23) == windows(100, 24, 23)
+    assert windows_of(document, 0, 102, None) == windows(100, 99, 24)
+    assert windows_of(document, 0, 103, None) == windows_of(document, 0, None, None) == [Window(0, 100, 0, 100)]
+    assert windows_of(document, 0, 4, None) == windows(100, 1, 0)
+    for limit, overlap in ((3, None), (27, 24), (27, -1)):
+        with pytest.raises(InputError, match=rf"texts\[7\]: windows of {limit} tokens have {limit - 3} left"):
+            windows_of(document, 7, limit, overlap)
 
 
 def from_cut(place: int, window: Any, tokens: int) -> int:
