@@ -63,8 +63,8 @@ def attach(
         The names of the adapted layers.
 
     Raises:
-        InputError: if no layer matches the targets, if no parameter's name contains a part of
-            `train_whole`, or if the model already carries an adapter.
+        InputError: if no layer matches the targets, if peft cannot adapt one, if no parameter's
+            name contains a part of `train_whole`, or if the model already carries an adapter.
         RuntimeError: if peft adapted another layer.
     """
     from peft import inject_adapter_in_model
@@ -83,8 +83,12 @@ def attach(
         warnings.filterwarnings("ignore", message=".*fan_in_fan_out.*")
         torch.manual_seed(seed)
         made = peft_config(config, names)
-        with exact_targets(model, made):
-            inject_adapter_in_model(made, model)
+        try:
+            with exact_targets(model, made):
+                inject_adapter_in_model(made, model)
+        except ValueError as error:
+            # For example out_proj of Mamba, whose weights fused kernels read past the adapter.
+            raise InputError(f"adapter.targets: {type(model).__name__}: {error}") from None
     if other := {name for name, _ in lora_layers(model)} - set(names):
         raise RuntimeError(f"peft put an adapter on {min(other)}, which is not among the targets")
     for _, layer in lora_layers(model):

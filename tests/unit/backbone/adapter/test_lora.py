@@ -8,7 +8,7 @@ import copy
 
 import pytest
 import torch
-from transformers import AutoModel, GPT2Config, LlamaConfig, MistralConfig
+from transformers import AutoModel, GPT2Config, LlamaConfig, MambaConfig, MistralConfig
 
 from bothways.backbone.adapter import lora, merging
 from bothways.backbone.adapter.lora_config import LoraConfig
@@ -243,3 +243,14 @@ def test_pissa_starts_from_the_largest_singular_vectors_and_changes_nothing() ->
     assert (moved - before).abs().max() > 1e-2
     assert lora.merge_adapter(model, verify=lambda: states(model)) < 1e-5
     torch.testing.assert_close(states(model), moved, atol=1e-4, rtol=1e-4)
+
+
+def test_a_layer_that_peft_cannot_adapt_is_refused_in_one_line() -> None:
+    config = MambaConfig(hidden_size=32, num_hidden_layers=2, state_size=4, vocab_size=64)
+    with pytest.raises(InputError, match=r"^adapter\.targets: MambaModel: .*Module 'out_proj' is incompatible") as caught:
+        lora.attach(tiny(config), LoraConfig(r=2))
+    assert "\n" not in str(caught.value)
+    assert lora.attach(tiny(config), LoraConfig(r=2, targets=("in_proj",))) == [
+        "layers.0.mixer.in_proj",
+        "layers.1.mixer.in_proj",
+    ]
