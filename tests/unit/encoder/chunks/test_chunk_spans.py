@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 import bothways as bw
@@ -124,3 +124,13 @@ def test_a_token_goes_where_its_last_character_lies() -> None:
     assert members_of([(5, 6)], offsets) == [(1, 2)]
     # three tokens of one character stay together
     assert members_of([(0, 1), (1, 2)], [(0, 1), (0, 1), (0, 1), (1, 2)]) == [(0, 3), (3, 4)]
+
+
+def test_a_replaced_word_goes_where_its_last_letter_lies() -> None:
+    """tokenizers gives a token that replaces a word the place of the word's last letter alone."""
+    raw = Tokenizer(models.WordLevel({"[UNK]": 0, "color": 1, "0": 2}, unk_token="[UNK]"))
+    raw.normalizer = normalizers.Sequence([normalizers.Replace("colour", "color"), normalizers.Replace(Regex("[0-9]+"), "0")])
+    raw.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    text = "a colour of 1984 here"
+    spans = [match.span() for match in re.finditer(r"\S+\s*", text)]
+    assert members_of(spans, raw.encode(text).offsets) == [(place, place + 1) for place in range(5)]
