@@ -2,7 +2,8 @@
 
     .venv/bin/python benchmarks/startup.py [--model FOLDER] [--rounds 5]
 
-Each figure is the best of --rounds fresh processes. "floor" is what transformers itself needs: imports, `AutoModel` and
+Each figure is the best of --rounds fresh processes, of which the first one measures how the backbone runs, and the later ones
+know it ("nothing measured" does it each time). "floor" is what transformers itself needs: imports, `AutoModel` and
 `AutoTokenizer` of the same folder. Processor time is less affected by other processes than elapsed time.
 """
 
@@ -25,7 +26,10 @@ CODE = {
     "import transformers.modeling_utils": "import torch, transformers, transformers.modeling_utils",
     "floor": "from transformers import AutoModel, AutoTokenizer\n"
     "AutoModel.from_pretrained({folder!r}, dtype={dtype!r}); AutoTokenizer.from_pretrained({folder!r})",
+    "bw.load": "import torch, transformers, bothways as bw\nbw.load({folder!r}, device='cpu', dtype={dtype!r})",
     "bothways, first vector": "import bothways as bw\nbw.load({folder!r}, device='cpu', dtype={dtype!r}).encode('a query')",
+    "bothways, first vector, nothing measured": "import os; os.environ['BOTHWAYS_MEASURED'] = '0'\nimport bothways as bw\n"
+    "bw.load({folder!r}, device='cpu', dtype={dtype!r}).encode('a query')",
     "sentence-transformers, first vector": "from sentence_transformers import SentenceTransformer\n"
     "SentenceTransformer({folder!r}, device='cpu', model_kwargs={{'dtype': {dtype!r}}}).encode('a query')",
 }
@@ -63,6 +67,8 @@ def main() -> None:
     for name, figures in record.items():
         print(f"{name:40} {figures['seconds']:6.2f} s elapsed, {figures['cpu']:6.2f} s of the processor")
     for kind in ("seconds", "cpu"):
+        floor = record["import torch, transformers"][kind]
+        print(f"bw.load after import torch, transformers, {kind}: {record['bw.load'][kind] - floor:.2f} s")
         ours, peer = (record[f"{name}, first vector"][kind] for name in ("bothways", "sentence-transformers"))
         print(
             f"first vector, {kind}: {ours / peer:.2f} of sentence-transformers, {ours - record['floor'][kind]:.2f} s above the floor"
