@@ -27,6 +27,7 @@ from bothways.digest import file_sha256
 from bothways.errors import InputError, MissingExtra, OutputError
 from bothways.foreign import foreign
 from bothways.indexing import row_total
+from bothways.indexing.faiss_rows import BROKEN, is_begun, rows_file
 from bothways.indexing.filters import Condition, Value, placed, write_sql
 from bothways.indexing.index_rows import COLUMNS, Entry
 from bothways.indexing.settings import IndexSettings, parsed_settings, settings_text
@@ -47,31 +48,6 @@ _NAMED = ", ".join(f'"{name}"' for name in COLUMNS)
 _WHOLE = f"SELECT {_NAMED}, vector FROM rows"
 _SOME = 500  # values of one query
 _BLOCK = 8192  # vectors read together
-_BROKEN = "the index is damaged, so remove both files and index again"
-
-
-def rows_file(path: Path) -> Path:
-    """Return the file of the rows that belong to a .faiss file."""
-    return path.with_name(f"{path.name}.rows")
-
-
-def read_settings(path: Path) -> IndexSettings:
-    """Read the settings of the index at a .faiss path, which may be unfinished.
-
-    Raises:
-        InputError: they are damaged.
-    """
-    file = rows_file(path)
-    with foreign(file, "cannot be read", _BROKEN):
-        base = sqlite3.connect(file)
-        try:
-            found = base.execute("SELECT value FROM settings").fetchone()
-        finally:
-            base.close()
-        if found is None:
-            raise ValueError("it has no settings")
-        values = json.loads(found[0])
-    return parsed_settings(values, str(path))
 
 
 class FaissStore(Store):
@@ -100,7 +76,7 @@ class FaissStore(Store):
         self._index: Any = None
         self._lock = threading.RLock()
         rows = rows_file(path)
-        if settings is None and not rows.is_file():
+        if settings is None and not is_begun(path):
             raise InputError(
                 f"{path}: there is no index with its rows in {rows.name}; make one with: "
                 f"bothways index SOURCE --model MODEL --to {path}"
@@ -305,7 +281,7 @@ class FaissStore(Store):
 
     def _compare_rows(self) -> None:
         """Compare the rows with their checksum; raise InputError if they are damaged."""
-        with foreign(rows_file(self._path), "cannot be read", _BROKEN), self._lock:
+        with foreign(rows_file(self._path), "cannot be read", BROKEN), self._lock:
             row_total.check(self._base, _WHOLE)
 
     def _opened(self) -> Any:
@@ -381,7 +357,7 @@ class FaissStore(Store):
                 yield from rows
 
     def _reading(self) -> AbstractContextManager[None]:
-        return foreign(self.place, "cannot be read", _BROKEN)
+        return foreign(self.place, "cannot be read", BROKEN)
 
     def _writing(self) -> AbstractContextManager[None]:
         remedy = "make room or choose another place; what is there stays, and the same command goes on from it"

@@ -77,11 +77,11 @@ def exists(place: str | os.PathLike[str]) -> bool:
         from bothways.indexing.postgres_store import has_index as has_postgres
 
         return has_postgres(name)
-    from bothways.indexing.faiss_store import rows_file
+    from bothways.indexing.faiss_rows import is_begun
     from bothways.indexing.lance_store import is_index
 
     path = Path(name).expanduser()
-    return rows_file(path).is_file() if path.suffix == ".faiss" else is_index(path)
+    return is_begun(path) if path.suffix == ".faiss" else is_index(path)
 
 
 def check_signs(place: str | os.PathLike[str]) -> None:
@@ -127,9 +127,9 @@ def local_settings(place: str | os.PathLike[str]) -> IndexSettings:
     Raises:
         InputError: they are damaged.
     """
-    from bothways.indexing import faiss_store, lance_store
+    from bothways.indexing import faiss_rows, lance_store
 
     path = Path(place).expanduser()
     if path.suffix == ".faiss":
-        return faiss_store.read_settings(path)
+        return faiss_rows.read_settings(path)
     return lance_store.read_settings(path / lance_store.SETTINGS)

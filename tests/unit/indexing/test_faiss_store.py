@@ -103,3 +103,18 @@ def test_a_file_without_rows_is_not_replaced(encoder, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="exists without rows"):
         bw.index(tmp_path / "t.txt", model=encoder, to=tmp_path / "x.faiss")
     assert (tmp_path / "x.faiss").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("tables", [False, True], ids=["an empty file", "tables without rows"])
+def test_what_a_full_disk_leaves_of_a_beginning_is_begun_again(encoder, tmp_path: Path, tables: bool) -> None:
+    (tmp_path / "t.txt").write_text("one\ntwo", encoding="utf-8")
+    place, rows = tmp_path / "x.faiss", tmp_path / "x.faiss.rows"
+    rows.touch()
+    if tables:
+        base = sqlite3.connect(rows)
+        base.execute("CREATE TABLE settings (only INTEGER PRIMARY KEY CHECK (only = 1), value TEXT NOT NULL)")
+        base.close()
+    with pytest.raises(InputError, match="no index"):
+        bw.open_index(place, model=encoder)
+    with bw.index(tmp_path / "t.txt", model=encoder, to=place) as made:
+        assert made.search("one")[0].text == "one"

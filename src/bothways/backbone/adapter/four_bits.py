@@ -76,12 +76,11 @@ def round_blocks(model: nn.Module) -> None:
 
 def whole_count(model: nn.Module) -> int:
     """Count the parameters of a model, of which rounded ones share a byte."""
-    return sum(
-        int(parameter.quant_state.shape.numel())
-        if getattr(parameter, "quant_state", None) is not None
-        else parameter.numel()
-        for parameter in model.parameters()
-    )
+    count = 0
+    for parameter in model.parameters():
+        rounding: Any = getattr(parameter, "quant_state", None)
+        count += parameter.numel() if rounding is None else int(rounding.shape.numel())
+    return count
 
 
 def _rounded(layer: nn.Linear) -> nn.Module:
