@@ -71,7 +71,7 @@ def test_each_figure_is_tried_by_itself_and_written_at_once(
 
 
 def test_a_section_ends_with_its_time(gpu: ModuleType, tmp_path: Path) -> None:
-    class Slow(gpu.Record):  # type: ignore[name-defined, misc]
+    class Slow(gpu.Record):  # type: ignore[name-defined]
         def slow(self) -> None:
             self.part("slow", "first", lambda: {"first": 1})
             self.part("slow", "second", lambda: time.sleep(600))

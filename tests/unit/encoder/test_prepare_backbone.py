@@ -35,7 +35,12 @@ def measured_again(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     asked: list[str] = []
     for module, name in ((prepare_backbone, "measure_execution"), (direction, "needs_eager")):
         plain = getattr(module, name)
-        monkeypatch.setattr(module, name, lambda model, plain=plain, name=name: asked.append(name) or plain(model))
+
+        def call(model: torch.nn.Module, name: str = name, plain: Any = plain) -> Any:
+            asked.append(name)
+            return plain(model)
+
+        monkeypatch.setattr(module, name, call)
     return asked
 
 
@@ -45,7 +50,12 @@ def test_a_later_process_computes_nothing_before_the_first_text(tmp_path: Path, 
     asked = measured_again(monkeypatch)
     passes: list[int] = []
     forward = torch.nn.Linear.forward
-    monkeypatch.setattr(torch.nn.Linear, "forward", lambda self, rows: passes.append(1) or forward(self, rows))
+
+    def counted(self: torch.nn.Linear, rows: torch.Tensor) -> torch.Tensor:
+        passes.append(1)
+        return forward(self, rows)
+
+    monkeypatch.setattr(torch.nn.Linear, "forward", counted)
     monkeypatch.setattr(prepare_backbone, "_code", lambda kind: "as it was")
     bw.load(folder, dtype="float32", device="cpu")
     assert len(asked) == 2 and len(passes) > 0, "with code that is not known it is measured"

@@ -48,7 +48,8 @@ def test_texts_are_measured_in_few_batches_and_keep_their_places() -> None:
 
     def run(*arrays: np.ndarray) -> np.ndarray:
         shapes.append(arrays[0].shape)
-        return (arrays[0] * arrays[1]).sum(1, keepdims=True).astype(np.float32)
+        found: np.ndarray = (arrays[0] * arrays[1]).sum(1, keepdims=True).astype(np.float32)
+        return found
 
     lengths = [5, 1, 64, 9, 30, 2, 33, 5]
     rows = [TokenRow([n + 1] * size, [True] * size, [(0, 0)] * size) for n, size in enumerate(lengths)]
