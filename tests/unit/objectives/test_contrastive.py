@@ -14,6 +14,7 @@ from bothways.backbone.adapter.lora_config import LoraConfig
 from bothways.backbone.dropout import active_dropout
 from bothways.config import parse
 from bothways.errors import InputError
+from bothways.losses.false_negatives import NONE, BatchTexts
 from bothways.objectives.contrastive import Contrastive, ContrastiveConfig
 from bothways.objectives.seeding import pass_seed
 from unit.objectives.small_encoder import TEXTS, make_encoder
@@ -196,6 +197,21 @@ def test_mlp_layer_is_outside_the_encoder():
     objective, _ = ready(encoder, mlp=True)
     assert set(encoder.state_dict()) == names
     assert sum(parameter.numel() for parameter in objective.parameters() if parameter.requires_grad) == 32 * 32 + 32
+
+
+@pytest.mark.parametrize(
+    ("directions", "rows", "learn"), [(("query_to_doc", "doc_to_doc"), 2, True), (None, 2, False), (None, 3, True)]
+)
+def test_rows_without_a_negative_learn_from_further_columns_alone(directions, rows, learn):
+    """Both rows have one answer, so neither is a negative of the other. A third row's answer is one."""
+    objective = ContrastiveConfig(attention_dropout=0.1, directions=directions).build(make_encoder()[0])
+    texts = BatchTexts(
+        torch.tensor([[5], [5], [6]])[:rows], torch.tensor([5, 5, 6])[:rows], torch.tensor([]).long(), torch.full((rows,), NONE)
+    )
+    owner, everybody = torch.tensor([]).long(), torch.ones(rows, dtype=torch.bool)
+    assert objective.learning(owner, texts, everybody).tolist() == [learn] * rows
+    assert not objective.learning(owner, None, everybody[:1]).any()
+    assert not objective.learning(owner, texts, ~everybody).any()
 
 
 def test_one_text_is_refused():

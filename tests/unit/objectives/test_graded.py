@@ -14,7 +14,7 @@ import bothways as bw
 from bothways.config import parse
 from bothways.data.labeled.graded_pairs import GradedPair
 from bothways.errors import InputError
-from bothways.objectives.graded import GradedConfig
+from bothways.objectives.graded import GradedConfig, _ordered
 from bothways.objectives.seeding import pass_seed
 from bothways.training.recipe.recipe import Recipe
 from unit.objectives.small_encoder import make_encoder
@@ -77,6 +77,16 @@ def test_step_equals_brute_force_with_dropout_active(weights, widths, graph_toke
     for ours, theirs in zip(encoder.parameters(), plain.parameters()):
         error = (ours.grad - theirs.grad).norm() / theirs.grad.norm().clamp_min(1e-6)
         assert float(error) < 1e-4
+
+
+@pytest.mark.parametrize("rows", [2, 5, 8])
+def test_the_share_of_pairs_in_the_right_order_is_counted(rows):
+    cosines = torch.tensor([0.9, 0.1, 0.5, 0.5, 0.3, 0.7, -0.2, 0.1])[:rows]
+    labels, groups = torch.tensor([3, 1, 2, 2, 5, 1, 0, 4])[:rows], torch.tensor([0, 0, 0, 1, 1, 1, 0, 1])[:rows]
+    pairs = [(i, j) for i in range(rows) for j in range(rows) if labels[i] > labels[j] and groups[i] == groups[j]]
+    right = sum(bool(cosines[i] > cosines[j]) for i, j in pairs)
+    assert float(_ordered(cosines, labels, groups)) == pytest.approx(right / len(pairs))
+    assert float(_ordered(cosines, torch.zeros(rows), groups)) == 0
 
 
 def test_a_batch_of_equal_scores_does_not_count():

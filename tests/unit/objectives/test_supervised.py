@@ -182,7 +182,13 @@ def test_metrics_tell_what_was_masked_and_how_far_the_teacher_is():
     # the two films of one label mask each other's positive; "It is there." answers row 0 and is a
     # negative of row 1
     assert float(result.metrics["masked"]) * len(ROWS) == pytest.approx(3)
-    assert float(result.metrics["divergence"]) > 0
+    # the mean over rows, before its weight
+    objective, batch = ready(encoder, distillation={"weight": 3.0}, negatives=2)
+    more = objective.step(encoder, batch, scale=1.0, backward=torch.Tensor.backward, seed=0)
+    divergence = (float(more.loss_sum) - float(result.loss_sum)) / 2
+    assert divergence > 0.1
+    assert float(result.metrics["divergence"]) == pytest.approx(divergence / len(ROWS), rel=1e-4)
+    assert float(more.metrics["divergence"]) == pytest.approx(divergence / len(ROWS), rel=1e-4)
     objective, batch = ready(encoder, false_negatives=None)
     result = objective.step(encoder, batch, scale=1.0, backward=torch.Tensor.backward, seed=0)
     assert "masked" not in result.metrics

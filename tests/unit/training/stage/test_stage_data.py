@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from datasets import ReadInstruction
 
 import bothways as bw
 from bothways.data.labeled.example import Example
@@ -20,6 +21,17 @@ from bothways.training.stage.stage_order import stage_order
 from tiny import tiny_llama
 from unit.training.material import TEXTS, metrics, mntp, recipe, simcse
 from unit.training.stage.test_labeled import ROWS, supervised
+
+
+@pytest.mark.parametrize(("texts", "held"), [(55, 3), (50, 2), (64, 3), (9, 0)])
+def test_a_share_is_rounded_as_datasets_rounds_it(tmp_path: Path, texts: int, held: int) -> None:
+    """5 % are 2.75, 2.5 (to the even number), 3.2 and 0.45. `train[:5%]` of the datasets library has as many rows."""
+    stage = recipe(tmp_path, mntp(heldout={"share": 0.05, "every": 5})).stages[0]
+    found = read_stage_data(stage, TEXTS[:texts])
+    assert (list(found.held_out), list(found.items), found.texts) == (TEXTS[:held], TEXTS[held:texts], TEXTS[held:texts])
+    assert (found.origin[-1] == {"held_out": held}) == (held > 0)
+    (instruction,) = ReadInstruction("train", to=5, unit="%").to_absolute({"train": texts})
+    assert instruction.to == held
 
 
 def test_texts_come_from_files_with_limit_and_column(tmp_path: Path) -> None:

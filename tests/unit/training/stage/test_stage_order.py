@@ -21,3 +21,6 @@ def test_too_few_rows_of_every_task(tmp_path: Path, caplog) -> None:
         stage_order(StageContext(made, 0), groups, 1)
     stage_order(StageContext(recipe(tmp_path, supervised(batch={"size": 10})), 0), groups, 1)
     assert "no batch of the tasks nli is ever full" in caplog.text
+    caplog.clear()
+    stage_order(StageContext(recipe(tmp_path, supervised(batch={"size": 7})), 0), groups, 1)
+    assert not caplog.text  # the 7 rows of nli fill one
