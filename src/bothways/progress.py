@@ -101,7 +101,8 @@ class Progress:
         ):
             of = f" of {self.total}" if self.total else ""
             left = self._left(now)
-            log.info("%s: %d%s %s %s%s", self.what, self.done, of, self.unit, self.note, left)
+            note = f" {self.note}" if self.note else ""
+            log.info("%s: %d%s %s%s%s", self.what, self.done, of, self.unit, note, left)
             self._last_line, self._line_done = now, self.done
 
     def _left(self, now: float) -> str:

@@ -62,7 +62,7 @@ def test_the_time_left_follows_the_present_speed(clock: Clock, caplog) -> None:
             clock.now += seconds
             bar.advance(10)
     assert "about" in caplog.records[0].message
-    assert caplog.records[1].message == "train: 420 of 1000 steps , about 39 min left"  # 580 steps, four seconds each
+    assert caplog.records[1].message == "train: 420 of 1000 steps, about 39 min left"  # 580 steps, four seconds each
 
 
 def test_lines_when_asked_for_end_with_the_time(clock: Clock, caplog) -> None:
