@@ -42,7 +42,9 @@ def read_shard_manifest(folder: Path) -> dict[str, Any]:
     """
     file = folder / MANIFEST
     if not file.is_file():
-        raise InputError(f"{folder}: has no {MANIFEST}, so it is not a folder of encoded shards")
+        raise InputError(
+            f"{folder}: has no {MANIFEST}, so it is not a folder of encoded shards; name one that bothways encode wrote, or a new one"
+        )
     found = read_object(file, remedy=_AGAIN)
     if found.get("format") != FORMAT or found.get("version") != VERSION:
         raise InputError(

@@ -56,7 +56,7 @@ def test_files_of_others_are_refused(model: Path, done: Path, copy: Path, tmp_pa
     with pytest.raises(InputError, match=r"shard-000006\.parquet: is not a shard of this folder's job; move it away"):
         bw.bulk_encode(model, done / "texts.jsonl", copy, **CPU)
     for name, content, told in (
-        ("notes.txt", "mine", "has no manifest.json, so it is not a folder of encoded shards"),
+        ("notes.txt", "mine", "has no manifest.json, so it is not a folder of encoded shards; name one that .*, or a new one"),
         ("manifest.json", "{}", "expected format 'bothways-shards', version 1"),
         ("manifest.json", '{"format": "bothways-shards", "version": 1}', "manifest.json: is damaged .*missing"),
         ("manifest.json", "{", "cannot be read as JSON"),
