@@ -55,10 +55,9 @@ class Measurement:
     """
 
     def __init__(self, kind: str, facts: Mapping[str, Any]) -> None:
-        raw = json.dumps(
-            [kind, facts, _code(), versions(), _cpu()], sort_keys=True, default=str
-        ).encode("utf-8", "surrogatepass")
-        self.file = folder() / f"{kind}-{hashlib.sha256(raw).hexdigest()}.json"
+        raw = _canonical([kind, facts, _code(), versions(), _cpu()])
+        name = f"{kind}-{hashlib.sha256(raw).hexdigest()}.json"
+        self.file = folder() / name if in_use() else Path(os.devnull)
 
     def read(self) -> dict[str, Any] | None:
         """Return the measurement, or None if there is none that can be used."""
@@ -104,8 +103,14 @@ def folder() -> Path:
 
 
 def in_use() -> bool:
-    """Return whether measurements are kept."""
-    return os.environ.get(SWITCH, "1") != "0"
+    """Return whether measurements are kept. They cannot be if the user has no home folder."""
+    if os.environ.get(SWITCH, "1") == "0":
+        return False
+    try:
+        folder()
+    except RuntimeError:
+        return False
+    return True
 
 
 def identity(encoder: EncoderModule) -> str:
@@ -126,7 +131,7 @@ def identity(encoder: EncoderModule) -> str:
             for name, each in encoder.named_modules()
         ],
     }
-    digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode())
+    digest = hashlib.sha256(_canonical(facts))
     for name, value in (*encoder.named_parameters(), *encoder.named_buffers()):
         digest.update(f"\n{name} {value.dtype} {tuple(value.shape)}\n".encode())
         digest.update(value.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
@@ -146,6 +151,14 @@ def tokens_of(rows: Sequence[TokenRow]) -> list[list[Any]]:
 def _plain(module: torch.nn.Module) -> dict[str, Any]:
     kinds = (bool, int, float, str, tuple, type(None))
     return {name: value for name, value in vars(module).items() if isinstance(value, kinds)}
+
+
+def _canonical(value: Any) -> bytes:
+    """Write facts so that equal ones give equal bytes."""
+    try:
+        return json.dumps(value, sort_keys=True, default=str).encode("utf-8", "surrogatepass")
+    except (TypeError, ValueError, RecursionError):  # a configuration may have keys of two types
+        return repr(value).encode("utf-8", "surrogatepass")
 
 
 def _digest(value: Any) -> str:

@@ -105,14 +105,15 @@ def _code(kind: type[nn.Module]) -> list[str]:
     return [hashlib.sha256(each).hexdigest() for each in parts]
 
 
-def _sampled(weights: list[Tensor]) -> list[str]:
-    """Return some numbers of each weight, evenly spaced, as the digests of each type."""
-    found: dict[torch.dtype, list[Tensor]] = {}
+def _sampled(weights: list[Tensor]) -> str:
+    """Return the digest of some numbers of each weight, evenly spaced."""
+    digest = hashlib.sha256()
+    by_device: dict[torch.device, list[Tensor]] = {}
     for weight in weights:
         flat = weight.detach().reshape(-1)
-        step = max(1, (len(flat) - 1) // (_SAMPLE - 1))
-        found.setdefault(weight.dtype, []).append(flat[::step][:_SAMPLE])
-    return [
-        hashlib.sha256(torch.cat(each).cpu().view(torch.uint8).numpy().tobytes()).hexdigest()
-        for each in found.values()
-    ]
+        few = flat[:: max(1, (len(flat) - 1) // (_SAMPLE - 1))][:_SAMPLE]
+        # as bytes, because not every type can be joined
+        by_device.setdefault(weight.device, []).append(few.contiguous().view(torch.uint8))
+    for parts in by_device.values():
+        digest.update(torch.cat(parts).cpu().numpy().tobytes())
+    return digest.hexdigest()

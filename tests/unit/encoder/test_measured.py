@@ -123,3 +123,21 @@ def test_a_place_that_cannot_be_written_is_no_error(
     entry = Measurement("a", {})
     entry.write({"n": 1})
     assert "cannot be stored" in caplog.text and entry.read() is None
+
+
+def test_without_a_home_folder_everything_is_measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("BOTHWAYS_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    entry = Measurement("a", {})
+    entry.write({"n": 1})
+    assert entry.read() is None
+    assert encoder(tiny_llama(tmp_path / "base")).execution == "packed"
+
+
+def test_facts_of_every_kind_have_a_key() -> None:
+    mixed = {1: "a", "1": "b", "path": Path("x"), "type": torch.float32}
+    assert Measurement("a", {"x": mixed}).file == Measurement("a", {"x": dict(mixed)}).file

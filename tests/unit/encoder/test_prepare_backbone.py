@@ -114,3 +114,12 @@ def test_a_padded_family_stays_padded(tmp_path: Path, monkeypatch: pytest.Monkey
     second = bw.convert(base, dtype="float32", device="cpu")
     assert asked == [] and second.execution == first.execution == "padded"
     assert np.array_equal(second.encode(SENTENCES), first.encode(SENTENCES))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float8_e4m3fn, torch.uint8, torch.complex64])
+def test_weights_of_every_type_are_sampled(dtype: torch.dtype) -> None:
+    given = [torch.arange(n, dtype=torch.float32).to(dtype) for n in (0, 1, 3, 4, 5, 1000)]
+    other = [each.clone() for each in given]
+    assert prepare_backbone._sampled(given) == prepare_backbone._sampled(other)
+    other[5][0] = torch.ones(()).to(dtype)
+    assert prepare_backbone._sampled(given) != prepare_backbone._sampled(other)
