@@ -19,7 +19,7 @@ from bothways.cli import json_output
 from bothways.cli.command_words import check_words
 from bothways.cli.completion import complete_if_asked
 from bothways.cli.options import first_process
-from bothways.cli.paragraphs import joined
+from bothways.cli.paragraphs import unwrapped
 from bothways.cli.signals import exit_code, was_stopped
 from bothways.cli.verbs import (
     ablate,
@@ -80,7 +80,7 @@ app.command(name="card")(push.card)
 app.command(name=ablate.NAME, cls=ablate.ManyValues)(ablate.command)
 app.add_typer(prepare.group, name=prepare.NAME)
 for entry in (*app.registered_commands, *prepare.group.registered_commands):
-    entry.help = joined(getattr(entry.callback, "__doc__", None) or "")
+    entry.help = unwrapped(getattr(entry.callback, "__doc__", None) or "")
 
 
 def _version(asked: bool) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 import inspect
 
 
-def joined(text: str) -> str:
+def unwrapped(text: str) -> str:
     r"""Return a help text with every paragraph of prose in one line.
 
     A paragraph with an indented line, such as an example of a command, stays as it is. For example,
-    joined("Encode.\n\nEmpty texts\nare skipped.") is "Encode.\n\nEmpty texts are skipped.".
+    unwrapped("Encode.\n\nEmpty texts\nare skipped.") is "Encode.\n\nEmpty texts are skipped.".
     """
     return "\n\n".join(
         part if any(line.startswith(" ") for line in part.splitlines()) else " ".join(part.split())

@@ -60,7 +60,7 @@ def check_vectors(
     )
 
 
-def usable(vectors: np.ndarray) -> np.ndarray:
+def comparable(vectors: np.ndarray) -> np.ndarray:
     """Tell which vectors (n, D) can be compared with others, (n,) bool; see `check_vectors`."""
     return _checked(vectors, zeros=True)[1]
 

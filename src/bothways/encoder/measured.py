@@ -46,7 +46,7 @@ _PASSING = ("_name_or_path", "transformers_version", "dtype", "torch_dtype")
 log = logging.getLogger("bothways")
 
 
-class Measurement:
+class KeptMeasurement:
     """One measurement, a JSON object, and its file.
 
     Args:
@@ -144,7 +144,7 @@ def config_facts(config: Any) -> dict[str, Any]:
 
 
 def tokens_of(rows: Sequence[TokenRow]) -> list[list[Any]]:
-    """Return tokenized texts as JSON values, for the facts of a `Measurement`."""
+    """Return tokenized texts as JSON values, for the facts of a `KeptMeasurement`."""
     return [[row.ids, [int(each) for each in row.pool]] for row in rows]
 
 

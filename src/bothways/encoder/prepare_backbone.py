@@ -63,7 +63,7 @@ def prepare(
         return execution, report.as_dict()
 
 
-def _entry(model: nn.Module, direction: Direction, windows: str) -> measured.Measurement | None:
+def _entry(model: nn.Module, direction: Direction, windows: str) -> measured.KeptMeasurement | None:
     """Return the place of what was measured, or None if something was put into the model's code."""
     if not measured.in_use():
         return None
@@ -77,7 +77,7 @@ def _entry(model: nn.Module, direction: Direction, windows: str) -> measured.Mea
     config: Any = model.config
     kinds = {f"{type(each).__module__}.{type(each).__qualname__}": type(each) for each in modules}
     flags = [getattr(each, "is_causal", None) for each in modules]
-    return measured.Measurement(
+    return measured.KeptMeasurement(
         "run",
         {
             "switch": [direction, windows],

@@ -17,7 +17,7 @@ import torch
 
 from bothways.encoder.batch import TokenRow
 from bothways.encoder.encoder import Encoder
-from bothways.encoder.finite import NotFinite, check_vectors, usable
+from bothways.encoder.finite import NotFinite, check_vectors, comparable
 from bothways.encoder.inference import Budget, computing, over_passes
 from bothways.errors import BothwaysError
 from bothways.serving.queue import Job, Queue
@@ -223,7 +223,7 @@ class Engine:
         encoder, budget = served.encoder, served.budget
         run = computing(encoder, budget, len(taken))
         for group, vectors in over_passes([job.rows[i] for job, i in taken], budget, None, run):
-            for place, vector, good in zip(group, vectors, usable(vectors)):
+            for place, vector, good in zip(group, vectors, comparable(vectors)):
                 job, i = taken[place]
                 if good:
                     self._done(job, i, vector.copy())  # a view would keep the whole pass

@@ -8,13 +8,13 @@ import pytest
 from typer.testing import CliRunner
 
 from bothways.cli import app
-from bothways.cli.paragraphs import joined
+from bothways.cli.paragraphs import unwrapped
 from bothways.cli.verbs import prepare
 
 
 def test_prose_is_joined_and_examples_stay() -> None:
     text = "Encode.\n\nOne\ntwo\nthree.\n\n  bothways encode\n    mine notes/"
-    assert joined(text) == "Encode.\n\nOne two three.\n\n  bothways encode\n    mine notes/"
+    assert unwrapped(text) == "Encode.\n\nOne two three.\n\n  bothways encode\n    mine notes/"
 
 
 COMMANDS = [*app.app.registered_commands, *prepare.group.registered_commands]

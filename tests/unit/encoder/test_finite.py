@@ -16,7 +16,7 @@ import torch
 import bothways as bw
 from bothways.cli.app import main
 from bothways.encoder.encoder import Encoder
-from bothways.encoder.finite import NotFinite, check_vectors, usable
+from bothways.encoder.finite import NotFinite, check_vectors, comparable
 from bothways.errors import InputError
 from tiny import SENTENCES, tiny_llama
 
@@ -145,8 +145,8 @@ def test_what_is_finite_passes() -> None:
 def test_usable_says_of_each_vector_what_the_check_refuses() -> None:
     rows = np.ones((6, 3), dtype=np.float32)
     rows[1, 0], rows[2, 1], rows[3], rows[4] = np.nan, np.inf, 0, 3e38  # the length of the last one overflows
-    assert usable(rows).tolist() == [True, False, False, False, False, True]
-    for number, good in enumerate(usable(rows)):
+    assert comparable(rows).tolist() == [True, False, False, False, False, True]
+    for number, good in enumerate(comparable(rows)):
         if good:
             check_vectors(rows[number : number + 1], [number], ["text"], torch.float32)
         else:

@@ -12,7 +12,7 @@ import torch
 
 import bothways as bw
 from bothways.encoder import measured
-from bothways.encoder.measured import Measurement, identity
+from bothways.encoder.measured import KeptMeasurement, identity
 from bothways.pooling import Pooling
 from tiny import tiny_llama
 
@@ -50,12 +50,12 @@ def test_an_identity_is_of_everything_that_vectors_depend_on(tmp_path: Path) -> 
 
 
 def test_an_entry_is_of_its_facts(monkeypatch: pytest.MonkeyPatch) -> None:
-    files = [Measurement("a", {"x": 1}).file, Measurement("b", {"x": 1}).file, Measurement("a", {"x": 2}).file]
-    assert Measurement("a", {"x": 1}).file == files[0]
+    files = [KeptMeasurement("a", {"x": 1}).file, KeptMeasurement("b", {"x": 1}).file, KeptMeasurement("a", {"x": 2}).file]
+    assert KeptMeasurement("a", {"x": 1}).file == files[0]
     for name, value in (("_code", "other"), ("_cpu", {"capability": "AVX2"}), ("versions", {"torch": "1"})):
         with monkeypatch.context() as patch:
             patch.setattr(measured, name, lambda value=value: value)
-            files.append(Measurement("a", {"x": 1}).file)
+            files.append(KeptMeasurement("a", {"x": 1}).file)
     assert len(set(files)) == 6
 
 
@@ -65,12 +65,12 @@ def test_code_is_that_of_the_sources() -> None:
 
 
 def test_damage_is_named_and_never_used(caplog: pytest.LogCaptureFixture) -> None:
-    entry = Measurement("a", {})
+    entry = KeptMeasurement("a", {})
     assert entry.read() is None and caplog.text == ""
     value = {"forms": ["one", "two"], "cosines": [0.1 + 0.2, 1 / 3]}
     entry.write(value)
     whole = entry.file.read_text()
-    assert Measurement("a", {}).read() == value
+    assert KeptMeasurement("a", {}).read() == value
     for damaged in (
         "",
         whole[:-3],
@@ -94,7 +94,7 @@ def test_damage_is_named_and_never_used(caplog: pytest.LogCaptureFixture) -> Non
 
 def test_the_entries_that_were_used_last_are_kept(monkeypatch: pytest.MonkeyPatch, cache: Path) -> None:
     monkeypatch.setattr(measured, "MOST", 3)
-    made = [Measurement("a", {"n": n}) for n in range(4)]
+    made = [KeptMeasurement("a", {"n": n}) for n in range(4)]
     for age, entry in enumerate(made[:3]):
         entry.write({"n": age})
         os.utime(entry.file, (1000 + age, 1000 + age))
@@ -105,11 +105,11 @@ def test_the_entries_that_were_used_last_are_kept(monkeypatch: pytest.MonkeyPatc
 
 
 def test_switched_off_nothing_is_read_or_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cache: Path) -> None:
-    entry = Measurement("a", {})
+    entry = KeptMeasurement("a", {})
     entry.write({"n": 1})
     monkeypatch.setenv("BOTHWAYS_MEASURED", "0")
     assert entry.read() is None
-    Measurement("b", {}).write({"n": 1})
+    KeptMeasurement("b", {}).write({"n": 1})
     assert len(list((cache / "measured").glob("*.json"))) == 1
     assert identity(encoder(tiny_llama(tmp_path / "base"))) == ""
 
@@ -120,7 +120,7 @@ def test_a_place_that_cannot_be_written_is_no_error(
     caplog.set_level("INFO", logger="bothways")
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("BOTHWAYS_CACHE", str(tmp_path / "file" / "cache"))
-    entry = Measurement("a", {})
+    entry = KeptMeasurement("a", {})
     entry.write({"n": 1})
     assert "cannot be stored" in caplog.text and entry.read() is None
 
@@ -132,7 +132,7 @@ def test_without_a_home_folder_everything_is_measured(monkeypatch: pytest.Monkey
     monkeypatch.delenv("BOTHWAYS_CACHE")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.setattr(Path, "home", homeless)
-    entry = Measurement("a", {})
+    entry = KeptMeasurement("a", {})
     entry.write({"n": 1})
     assert entry.read() is None
     assert encoder(tiny_llama(tmp_path / "base")).execution == "packed"
@@ -140,4 +140,4 @@ def test_without_a_home_folder_everything_is_measured(monkeypatch: pytest.Monkey
 
 def test_facts_of_every_kind_have_a_key() -> None:
     mixed = {1: "a", "1": "b", "path": Path("x"), "type": torch.float32}
-    assert Measurement("a", {"x": mixed}).file == Measurement("a", {"x": dict(mixed)}).file
+    assert KeptMeasurement("a", {"x": mixed}).file == KeptMeasurement("a", {"x": dict(mixed)}).file

@@ -151,7 +151,7 @@ def quantize(
     chosen, held = divided(texts)
     with evaluation_mode(encoder):
         rows, held_rows = (tokenized(encoder, part) for part in (chosen, held))
-        entry = measured.Measurement(
+        entry = measured.KeptMeasurement(
             "int8",
             {
                 "encoder": measured.identity(encoder) if identity is None else identity,
@@ -268,7 +268,7 @@ def _measured(
 
 def _stored(
     encoder: EncoderModule,
-    entry: measured.Measurement,
+    entry: measured.KeptMeasurement,
     layers: dict[str, nn.Linear],
     held_rows: Sequence[TokenRow],
 ) -> _Int8Layers | None:

@@ -84,7 +84,7 @@ def prove_once(encoder: Encoder, run: GraphRun, file: Path, tokens: int) -> Proo
         InputError: a vector differs too much. The message names its text.
     """
     cases = cases_of(encoder, tokens)
-    entry = measured.Measurement(
+    entry = measured.KeptMeasurement(
         "graph",
         {
             "encoder": measured.identity(encoder),

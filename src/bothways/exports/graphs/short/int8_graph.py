@@ -108,7 +108,7 @@ def open_run(
     chosen, held = divided(texts)
     cases = [row for _, row in cases_of(encoder, tokens)]
     rows = {False: [*tokenized(encoder, chosen), *cases], True: tokenized(encoder, held)}
-    entry = measured.Measurement(
+    entry = measured.KeptMeasurement(
         "int8-graph",
         {
             "encoder": measured.identity(encoder) if identity is None else identity,
