@@ -54,7 +54,7 @@ def test_a_later_process_measures_no_more(saved, tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("BOTHWAYS_CACHE", str(tmp_path))
     first = bw.load(saved, quantize="int8", calibration=SENTENCES[:4])
     wanted = first.encode(SENTENCES)
-    (stored,) = (tmp_path / "measured").iterdir()
+    (stored,) = (tmp_path / "measured").glob("int8-*")
 
     def again():
         encoder = bw.load(saved, quantize="int8", calibration=SENTENCES[:4])
