@@ -8,9 +8,9 @@ code, configuration, shapes and sampled weights, see `encoder.measured`.
 from __future__ import annotations
 
 import hashlib
-import inspect
 import sys
 from pathlib import Path
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -95,14 +95,35 @@ def _entry(model: nn.Module, direction: Direction, windows: str) -> measured.Kep
 
 
 def _code(kind: type[nn.Module]) -> list[str]:
-    """Return digests of a module's forward function, and of the file that the class is from."""
-    code: CodeType | None = getattr(inspect.unwrap(kind.forward), "__code__", None)
-    file = getattr(sys.modules.get(kind.__module__), "__file__", None)
+    """Return digests of what a module's class computes with.
+
+    They are of its forward function, of the functions of its file as they are now (a program may
+    have replaced one, such as the function that makes the mask), and of the file.
+    """
+    module = sys.modules.get(kind.__module__)
+    file = getattr(module, "__file__", None)
+    functions = (
+        {name: value for name, value in vars(module).items() if isinstance(value, FunctionType)}
+        if module
+        else {}
+    )
     parts = [
-        b"" if code is None else f"{code.co_filename} {code.co_names}".encode() + code.co_code,
+        _function(kind.forward),
+        b"".join(name.encode() + _function(each) for name, each in sorted(functions.items())),
         Path(file).read_bytes() if file and Path(file).is_file() else b"",
     ]
     return [hashlib.sha256(each).hexdigest() for each in parts]
+
+
+def _function(function: object) -> bytes:
+    """Return the code of a function, and of each function that it wraps."""
+    found = b""
+    while function is not None:
+        code: CodeType | None = getattr(function, "__code__", None)
+        if code is not None:
+            found += f"{code.co_filename} {code.co_names}".encode() + code.co_code
+        function = getattr(function, "__wrapped__", None)
+    return found
 
 
 def _sampled(weights: list[Tensor]) -> str:

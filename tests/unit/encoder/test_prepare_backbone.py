@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from transformers import GPTJConfig
+from transformers.models.llama import modeling_llama
 from transformers.models.llama.modeling_llama import LlamaMLP
 
 import bothways as bw
@@ -86,6 +88,14 @@ def test_what_the_answer_depends_on(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         patch.setattr(LlamaMLP, "forward", lambda self, x: self.down_proj(self.up_proj(x)))
         load()
     assert len(asked) == 2
+    asked.clear()
+    with monkeypatch.context() as patch:
+        plain = modeling_llama.create_causal_mask
+        patch.setattr(
+            modeling_llama, "create_causal_mask", functools.wraps(plain)(lambda *given, **named: plain(*given, **named))
+        )
+        load()
+    assert len(asked) == 2, "a function of the model's file was replaced"
     asked.clear()
     base = bw.convert(tiny_llama(tmp_path / "other", seed=1), dtype="float32", device="cpu")
     assert base.execution == "packed" and len(asked) == 2
