@@ -18,7 +18,7 @@ from bothways.backbone.adapter.lora_config import LoraConfig
 from bothways.backbone.loading.sources import load_pretrained
 from bothways.errors import InputError, MissingExtra
 from tiny import SENTENCES, tiny_llama, tiny_model
-from unit.training.material import TEXTS, metrics, recipe, simcse
+from unit.training.material import TEXTS, interrupted, metrics, recipe, simcse
 
 needs_bitsandbytes = pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed: make qlora")
 QLORA = {"r": 4, "dropout": 0.0, "load_in_4bit": True}
@@ -97,9 +97,7 @@ def test_the_rounded_model_is_that_of_transformers_and_peft(tmp_path: Path) -> N
 
 @needs_bitsandbytes
 def test_a_stage_trains_on_rounded_weights_and_merges_into_whole_ones(tmp_path: Path) -> None:
-    """The product is the base in float32 with the kept adapter, as peft merges them; stopped and
-    resumed, it is the same.
-    """
+    """The product is the base in float32 with the kept adapter, as peft merges them."""
     from peft import PeftModel
 
     optim = {"lr": 1e-2, "steps": 4, "schedule": "constant"}
@@ -120,6 +118,18 @@ def test_a_stage_trains_on_rounded_weights_and_merges_into_whole_ones(tmp_path: 
     assert np.abs(vectors[0] - vectors[1]).max() > 1e-4
     measured = bw.train(chosen, dry_run=True, texts=TEXTS).stages[0]
     assert measured.parameters == bw.train(whole, dry_run=True, texts=TEXTS).stages[0].parameters
+
+
+@needs_bitsandbytes
+def test_a_stopped_run_resumes_to_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = simcse(adapter=QLORA, optim={"lr": 1e-2, "steps": 8})
+    bw.train(recipe(tmp_path, stage), tmp_path / "whole", texts=TEXTS)
+    interrupted(recipe(tmp_path, stage), tmp_path / "out", monkeypatch)
+    bw.train(recipe(tmp_path, stage), tmp_path / "out", texts=TEXTS, resume=True)
+    whole, found = (AutoModel.from_pretrained(tmp_path / name).state_dict() for name in ("whole", "out"))
+    base = AutoModel.from_pretrained(tmp_path / "base").state_dict()
+    assert all(torch.equal(whole[name], found[name]) for name in whole)
+    assert any(not torch.equal(whole[name], base[name]) for name in whole)
 
 
 @needs_bitsandbytes
