@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bothways.bulk.shard_file import damage
+from bothways.bulk.shard_file import damage, footer_sha256
 from bothways.bulk.shard_folder import read_shard_manifest, records_of
 from bothways.errors import InputError
 from bothways.foreign import foreign
@@ -86,12 +86,13 @@ class EncodedShards:
         name = self._column(column)
         first = 0
         for number in range(len(self.records)):
-            for batch in self._batches(number, size, [name]):
-                if first >= end:
-                    return
+            if first >= end:
+                return
+            for batch in self._batches(number, size, [name]):  # to its end, where rows are counted
                 vectors = _array(batch.column(0), self.width)[: end - first]
-                yield first, np.array(vectors)  # Arrow's own memory is read-only
-                first += len(vectors)
+                if len(vectors):
+                    yield first, np.array(vectors)  # Arrow's own memory is read-only
+                    first += len(vectors)
 
     def rows(self, places: Sequence[int] | np.ndarray, *, column: str | None = None) -> np.ndarray:
         """Return the vectors (n, D) float32 at these places, in this order."""
@@ -149,15 +150,21 @@ class EncodedShards:
     def _open(self, number: int) -> ParquetFile:
         import pyarrow.parquet as pq
 
-        return pq.ParquetFile(
-            self.folder / self.records[number].file, page_checksum_verification=True
-        )
+        record = self.records[number]
+        path = self.folder / record.file
+        if record.footer_sha256 and footer_sha256(path) != record.footer_sha256:
+            raise ValueError("the footer has another SHA-256")
+        return pq.ParquetFile(path, page_checksum_verification=True)
 
     def _batches(self, number: int, size: int, columns: list[str] | None) -> Iterator[Any]:
         path = self.folder / self.records[number].file
         # A file of its own, because one loop over the blocks may be inside another.
         with foreign(path, "cannot be read", _REMEDY), self._open(number) as file:
-            yield from file.iter_batches(batch_size=size, columns=columns)
+            rows = 0
+            for batch in file.iter_batches(batch_size=size, columns=columns):
+                rows += batch.num_rows
+                yield batch
+            _check_rows(rows, self.records[number].vectors)
 
     def _located(self, places: Sequence[int] | np.ndarray) -> Iterator[tuple[int, int, int, int]]:
         """Yield (index in `places`, shard, row group, row in it) of each place, shard by shard."""
@@ -181,6 +188,7 @@ class EncodedShards:
             with foreign(self.folder / self.records[shard].file, "cannot be read", _REMEDY):
                 table = self._file(shard).read_row_group(group, columns=[column])
                 values = table.column(0).combine_chunks()
+                _check_rows(len(values), self._file(shard).metadata.row_group(group).num_rows)
             self._groups[key] = values if column == "text" else _array(values, self.width)
             if len(self._groups) > CACHED:
                 self._groups.popitem(last=False)
@@ -203,6 +211,12 @@ def read_shards(folder: str | Path, *, verify: bool = False) -> EncodedShards:
             names the shard.
     """
     return EncodedShards(folder, verify=verify)
+
+
+def _check_rows(found: int, expected: int) -> None:
+    """Refuse a part that has lost rows: a page's checksum leaves out the page's own header."""
+    if found != expected:
+        raise ValueError(f"{found} rows and not {expected}")
 
 
 def _array(values: pa.FixedSizeListArray, width: int) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -58,17 +59,28 @@ def test_a_search_takes_them(folder: Path, vectors: np.ndarray, backend) -> None
         assert np.abs(found - np.sort(expected)[::-1][:5]).max() < 1e-6
 
 
-def test_a_damaged_shard_is_named(folder: Path) -> None:
+def test_a_damaged_shard_is_named(folder: Path, vectors: np.ndarray) -> None:
+    """One wrong bit, wherever it is, is told or does not matter: page, page header or footer."""
     path = folder / "shard-000003.parquet"
     raw = path.read_bytes()
+    footer = len(raw) - 8 - int.from_bytes(raw[-8:-4], "little")
+    told = []
     try:
-        # a bit of a vector: the size is right, the page's checksum is not
-        wrong = bytearray(raw)
-        wrong[len(raw) // 2] ^= 1
-        path.write_bytes(wrong)
-        shards = bw.read_shards(folder)
-        with pytest.raises(InputError, match=r"shard-000003\.parquet: cannot be read \(.*run the same"):
-            shards.array()
+        for place in [*range(0, footer, 5), *range(footer, len(raw), 7)]:
+            wrong = bytearray(raw)
+            wrong[place] ^= 1
+            path.write_bytes(wrong)
+            try:
+                shards = bw.read_shards(folder)
+                found, by_place = shards.array(), shards.rows(range(40))
+                assert shards.texts(range(40)) == TEXTS
+            except InputError as error:
+                assert re.search(r"shard-000003\.parquet: cannot be read \(.*run the same", str(error))
+                told.append(place)
+            else:
+                assert np.abs([found - vectors, by_place - vectors]).max() < 1e-6, place
+        assert {place for place in range(footer, len(raw), 7)} <= set(told)
+        assert len(told) > len(raw) / 20  # pages too
         path.write_bytes(raw[:-1])
         with pytest.raises(InputError, match=r"shard-000003\.parquet: has \d+ bytes and not \d+; run the same"):
             bw.read_shards(folder)
