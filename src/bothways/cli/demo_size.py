@@ -26,6 +26,8 @@ class DemoSize:
         mntp_steps: steps of MNTP, of 8 rows of 128 tokens.
         simcse_steps: steps of SimCSE.
         simcse_batch: texts of a step of SimCSE.
+        pairs_steps: steps on pairs of names and comments with their code.
+        pairs_batch: pairs of such a step.
         least: lowest rate of passes, in GFLOP/s, at which the demo ends within some ten minutes.
     """
 
@@ -34,13 +36,15 @@ class DemoSize:
     mntp_steps: int
     simcse_steps: int
     simcse_batch: int
+    pairs_steps: int
+    pairs_batch: int
     least: float
 
 
 SIZES = (
-    DemoSize("full", None, 60, 60, 48, 450.0),
-    DemoSize("medium", 500, 40, 40, 32, 225.0),
-    DemoSize("small", 150, 16, 20, 16, 0.0),
+    DemoSize("full", None, 40, 40, 48, 30, 40, 450.0),
+    DemoSize("medium", 500, 28, 28, 32, 24, 32, 225.0),
+    DemoSize("small", 150, 12, 14, 16, 12, 16, 0.0),
 )
 """From the largest to the smallest. The whole work of SmolLM2-135M is 260, 130 and 38 TFLOP: four
 times the vectors of candidates and queries, and forward and backward of all steps. At 450, 225 and

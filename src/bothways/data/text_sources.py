@@ -27,6 +27,8 @@ from bothways.errors import InputError, SourceError
 log = logging.getLogger("bothways")
 
 EMBEDDED = "python-stdlib"
+EMBEDDED_NAMES = "python-stdlib:names"
+"""Pairs of names and comments with their code, see `data.embedded.stdlib_names`."""
 _HUB_ID = re.compile(
     r"(?P<name>[\w.-]+/[\w.-]+|[A-Za-z][\w-]*(?=:))(:(?P<config>[^:/]+)(/(?P<split>[^:/]+))?)?"
 )
@@ -104,8 +106,8 @@ def resolve_texts(source: str | Path, *, splits: Splits = "training") -> TextSou
         raise InputError(
             "source: the name is empty; give a file, a folder, a hub dataset or python-stdlib"
         )
-    if str(source) == EMBEDDED:
-        return TextSource("embedded", EMBEDDED)
+    if str(source) in (EMBEDDED, EMBEDDED_NAMES):
+        return TextSource("embedded", str(source))
     path = Path(source)
     try:
         path.is_dir()

@@ -21,16 +21,17 @@ RECIPES = {size.name: demo_recipe("smollm2-135m", 42, size) for size in SIZES}
 def test_fast_machines_get_the_figures_of_the_readme() -> None:
     """Their draws depend on these numbers."""
     assert by_rate(800).name == by_rate(450).name == "full"
-    first, second = RECIPES["full"].stages
-    assert (first.optim.steps, first.batch.size, first.objective.row_length) == (60, 8, 128)
-    assert (second.optim.steps, second.batch.size) == (60, 48)
+    first, second, third = RECIPES["full"].stages
+    assert (first.optim.steps, first.batch.size, first.objective.row_length) == (40, 8, 128)
+    assert (second.optim.steps, second.batch.size) == (40, 48)
+    assert (third.optim.steps, third.batch.size, third.objective.max_length) == (30, 40, 96)
     assert SIZES[0].candidates is None and RECIPES["full"].seed == 42
 
 
 def test_slower_machines_get_less_work() -> None:
     # two cores: bfloat16 instructions, slow ones of these, slower ones, and AVX2
     assert [by_rate(rate).name for rate in (1600, 403, 224, 85, 1)] == ["full", "medium", "small", "small", "small"]
-    work = [(size.mntp_steps, size.simcse_steps * size.simcse_batch) for size in SIZES]
+    work = [(size.mntp_steps, size.simcse_steps * size.simcse_batch, size.pairs_steps * size.pairs_batch) for size in SIZES]
     assert work == sorted(work, reverse=True) and len(set(work)) == len(work)
 
 
@@ -39,7 +40,7 @@ def test_a_stopped_demo_keeps_its_size(tmp_path: Path) -> None:
     for size in SIZES:
         (tmp_path / "recipe.yaml").write_text(RECIPES[size.name].to_yaml())
         assert of_run(tmp_path / "recipe.yaml", RECIPES) == size
-    other = RECIPES["full"].to_yaml().replace("steps: 60", "steps: 61")
+    other = RECIPES["full"].to_yaml().replace("steps: 40", "steps: 41")
     (tmp_path / "recipe.yaml").write_text(other)
     assert of_run(tmp_path / "recipe.yaml", RECIPES) is None
 

@@ -1,10 +1,10 @@
 """`bothways demo`: all steps on the embedded model and the text of Python's library.
 
-It converts the base, proves its direction, measures it, trains MNTP and SimCSE, measures again,
-saves the encoder and searches. Only the model is downloaded. The size is chosen by the speed of the
-machine, so that two CPU cores need some ten minutes (`cli/demo_size.py`). The recipe is the
-ordinary `llm2vec` with fewer steps, and every number comes from the held-out functions of the
-running Python.
+It converts the base, proves its direction, measures it, trains MNTP, SimCSE and pairs that code
+holds by itself, measures again, saves the encoder and searches. Only the model is downloaded. The
+size is chosen by the speed of the machine, so that two CPU cores need some ten minutes
+(`cli/demo_size.py`). The recipe is the ordinary `llm2vec` with fewer steps, and every number comes
+from the held-out functions of the running Python. No description of a function is a label.
 """
 
 from __future__ import annotations
@@ -75,12 +75,13 @@ def command(
 
     recipe = demo_recipe(base, seed, chosen)
     say(
-        "\nTraining: MNTP (predict masked words from both sides), then SimCSE (two dropout views of a text belong together)"
+        "\nTraining: MNTP (predict masked words from both sides), SimCSE (two dropout views of a text belong together), "
+        "then pairs (a name or a comment belongs to its code)"
     )
     resume = out.exists()
     train(recipe, out, resume=resume, device=device)
-    first = out / "stages" / recipe.stage_folder(0)
-    for name, folder in (("+ MNTP", first), ("+ SimCSE", out)):
+    first, second = (out / "stages" / recipe.stage_folder(stage) for stage in (0, 1))
+    for name, folder in (("+ MNTP", first), ("+ SimCSE", second), ("+ pairs", out)):
         encoder = load(folder, device=device)
         encoder.options.max_length = MAX_LENGTH
         remembered = Remembered(encoder, RunOptions())
@@ -147,10 +148,23 @@ def demo_recipe(base: str, seed: int, size: DemoSize) -> Recipe:
         "stages__mntp__batch__size": 8,
         "stages__mntp__objective__row_length": 128,
         "stages__mntp__optim__steps": size.mntp_steps,
+        "stages__mntp__optim__warmup_steps": size.mntp_steps // 4,
         "stages__simcse__batch__size": size.simcse_batch,
         "stages__simcse__optim__steps": size.simcse_steps,
+        "stages__supervised__batch__size": size.pairs_batch,
+        "stages__supervised__objective__max_length": MAX_LENGTH,
+        "stages__supervised__optim__steps": size.pairs_steps,
+        "stages__supervised__optim__warmup_steps": size.pairs_steps // 4,
     }
-    return llm2vec(base=base, texts="python-stdlib", preset="laptop", seed=seed, **small)
+    return llm2vec(
+        base=base,
+        texts="python-stdlib",
+        preset="laptop",
+        simcse=True,
+        supervised="python-stdlib:names",
+        seed=seed,
+        **small,
+    )
 
 
 def _untrained(base: str, task: Stdlib, device: str) -> list[tuple[str, dict[str, float]]]:

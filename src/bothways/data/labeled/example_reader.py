@@ -47,11 +47,11 @@ class ExampleReader:
         """Yield the examples of the rows of a hub dataset; see `of_file`."""
         return self._examples(LabeledFile(label, label.split(":")[0].split("/")[-1], rows))
 
-    def embedded(self) -> Iterator[Example]:
-        """Yield the embedded pairs."""
-        from bothways.data.embedded.stdlib_pairs import training_pairs
+    def embedded(self, name: str) -> Iterator[Example]:
+        """Yield the embedded pairs of this name."""
+        from bothways.data.embedded.stdlib_names import embedded_pairs
 
-        return map(self._with_prompts, training_pairs())
+        return map(self._with_prompts, embedded_pairs(name))
 
     def _examples(self, file: LabeledFile) -> Iterator[Example]:
         forced = None if self.dialect is None else named(self.dialect)

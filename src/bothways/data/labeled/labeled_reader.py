@@ -63,7 +63,8 @@ def read_examples(
         source: a file (.jsonl, .json, .csv, .tsv, .parquet, each also compressed), or a folder of
             such files, each in its own dialect. Or a BEIR folder, whose train judgments are read, a
             hub dataset `org/name:config/split`, or `python-stdlib`: descriptions and code of its
-            functions, without those that its retrieval task holds out.
+            functions, without those that its retrieval task holds out. `python-stdlib:names` has
+            names and comments in place of descriptions.
         dialect: a name of `bothways.data.labeled.dialects.NAMES`. If None, it is recognized by the
             columns.
         task: the task of all examples. If None, the row's `task`, or the name of the file.
@@ -126,9 +127,9 @@ def _examples(
         return
     found = resolve_texts(source)
     if found.kind == "embedded":
-        from bothways.data.embedded.stdlib_pairs import training_pairs
+        from bothways.data.embedded.stdlib_names import embedded_pairs
 
-        yield from itertools.islice(training_pairs(), *chosen_rows)
+        yield from itertools.islice(embedded_pairs(found.name), *chosen_rows)
         return
     recognized = False
     seen: dict[str, set[Example]] = {}

@@ -22,7 +22,6 @@ from bothways.data.splits import warn_left_out
 from bothways.data.text.documents import DocumentUnit, txt_documents
 from bothways.data.text.readers import iter_texts, texts_of_file, texts_of_rows
 from bothways.data.text_sources import (
-    EMBEDDED,
     TextSource,
     hub_shard_count,
     iter_hub_rows,
@@ -61,8 +60,8 @@ class ShardReader(Protocol):
     def of_rows(self, label: str, rows: Iterator[Row]) -> Iterator[Any]:
         """Yield the items of the rows of a hub dataset."""
 
-    def embedded(self) -> Iterator[Any]:
-        """Yield the items of the embedded data."""
+    def embedded(self, name: str) -> Iterator[Any]:
+        """Yield the items of the embedded data of this name."""
 
 
 @dataclass(frozen=True)
@@ -94,9 +93,9 @@ class TextReader:
         """See `ShardReader`."""
         return texts_of_rows(label, rows, column=self.column, columns=self.columns)
 
-    def embedded(self) -> Iterator[str]:
+    def embedded(self, name: str) -> Iterator[str]:
         """See `ShardReader`."""
-        return iter_texts(EMBEDDED, column=self.column)
+        return iter_texts(name, column=self.column)
 
 
 def shards_of(source: str, reader: ShardReader) -> list[StreamShard]:
@@ -116,7 +115,7 @@ def shards_of(source: str, reader: ShardReader) -> list[StreamShard]:
     found = resolve_texts(source)
     warn_left_out(found.name, found.left_out)
     if found.kind == "embedded":
-        return [StreamShard(EMBEDDED, reader.embedded)]
+        return [StreamShard(found.name, partial(reader.embedded, found.name))]
     if found.kind == "hub":
         total = hub_shard_count(found)
         return [

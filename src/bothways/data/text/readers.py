@@ -126,6 +126,8 @@ def _parts(
 ) -> Iterator[Part]:
     """Yield (label, rows, column) of each file of a source. A file is opened when it is reached."""
     if source.kind == "embedded":
+        if source.name != EMBEDDED:
+            raise InputError(f"{source.name}: holds pairs; for texts name {EMBEDDED}")
         yield EMBEDDED, _embedded_rows(column), TextColumn(EMBEDDED, column)
     elif source.kind == "hub":
         rows: Iterable[Row] = iter_hub_rows(source, streaming=streaming)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bothways.data.embedded import stdlib_pairs
+from bothways.data.embedded import stdlib_names
 from bothways.data.labeled.example import Example
 from bothways.data.labeled.example_reader import ExampleReader
 from bothways.data.labeled.labeled_reader import read_examples
@@ -37,5 +37,5 @@ def test_rows_of_a_hub_dataset_and_the_embedded_pairs(monkeypatch: pytest.Monkey
     rows = iter([(1, {"anchor": "q", "positive": "p"})])
     (row,) = ExampleReader(document_prompt="D: ").of_rows("org/name:en/train", rows)
     assert (row.query, row.positives, row.document_prompt, row.task) == ("q", ("p",), "D: ", "name")
-    monkeypatch.setattr(stdlib_pairs, "training_pairs", lambda: iter([Example("q", ("p",))]))
-    assert [row.query_prompt for row in ExampleReader(query_prompt="Q: ").embedded()] == ["Q: "]
+    monkeypatch.setattr(stdlib_names, "training_pairs", lambda: iter([Example("q", ("p",))]))
+    assert [row.query_prompt for row in ExampleReader(query_prompt="Q: ").embedded("python-stdlib")] == ["Q: "]
