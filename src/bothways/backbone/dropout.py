@@ -18,7 +18,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from bothways.dropout import dropout
-from bothways.errors import InputError
+from bothways.errors import InputError, SourceError
 
 Undo = list[Callable[[], None]]
 
@@ -121,6 +121,25 @@ def set_dropout(
         report.restore()
         raise
     return report
+
+
+def refuse_wrong_rates(name: str, config: Any) -> None:
+    """Raise SourceError if a model's config has a rate of dropout outside [0, 1).
+
+    transformers reads these numbers as they are, and a family that computes its own dropout fails
+    in the first step of training.
+
+    Args:
+        name: the model's name as the user gave it. The message starts with it.
+        config: the model's config.
+    """
+    values = config.get_text_config(decoder=True).to_dict()
+    for key in (*ATTENTION_KEYS, *HIDDEN_KEYS):
+        rate = values.get(key)
+        if isinstance(rate, (int, float)) and not 0 <= rate < 1:
+            raise SourceError(
+                f"{name}: {key} in config.json is {rate!r}; a rate of dropout is at least 0 and below 1, for example 0.0"
+            )
 
 
 def _set_attention(model: nn.Module, p: float, undo: Undo) -> tuple[str, ...]:

@@ -43,12 +43,12 @@ class DemoSize:
 
 SIZES = (
     DemoSize("full", None, 40, 40, 48, 30, 40, 450.0),
-    DemoSize("medium", 500, 28, 28, 32, 24, 32, 225.0),
-    DemoSize("small", 150, 12, 14, 16, 12, 16, 0.0),
+    DemoSize("medium", 500, 24, 24, 32, 20, 32, 225.0),
+    DemoSize("small", 150, 8, 10, 16, 10, 16, 0.0),
 )
-"""From the largest to the smallest. The whole work of SmolLM2-135M is 260, 130 and 38 TFLOP: four
+"""From the largest to the smallest. The whole work of SmolLM2-135M is 270, 133 and 40 TFLOP: five
 times the vectors of candidates and queries, and forward and backward of all steps. At 450, 225 and
-65 GFLOP/s it takes nine to ten minutes.
+65 GFLOP/s it takes ten minutes.
 """
 SECONDS = 5.0
 """How long passes are timed."""

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import AutoConfig, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from bothways.backbone.dropout import refuse_wrong_rates
 from bothways.backbone.loading.left_out import refuse_left_out
 from bothways.backbone.loading.whole_numbers import refuse_whole_numbers
 from bothways.backbone.tokenizer.tokenizer_file import follow_flags
@@ -72,7 +73,8 @@ def read_weights(name: str, where: str, auto: Any, **options: Any) -> Any:
 
     Raises:
         SourceError: if it is unreadable, if weights other than a pooler's are missing, if weights
-            would be left out (`left_out`), or if they are integers without a scale.
+            would be left out (`left_out`), if they are integers without a scale, or if config.json
+            has a rate of dropout that is not a probability.
         InputError: if it is only a PEFT adapter.
     """
     with in_one_line(name):
@@ -85,6 +87,7 @@ def read_weights(name: str, where: str, auto: Any, **options: Any) -> Any:
             **options,
         )
         refuse_whole_numbers(name, where, model.config)
+    refuse_wrong_rates(name, model.config)
     wrong = sorted(
         f"{each[0]} {tuple(each[1])} instead of {tuple(each[2])}"
         for each in info.get("mismatched_keys") or ()

@@ -75,6 +75,16 @@ def test_config_overrides_reach_the_model(llama: Path) -> None:
     assert not torch.equal(states(loaded.model), states(load_pretrained(llama, dtype="float32").model))
 
 
+@pytest.mark.parametrize("rate", [float("inf"), float("nan"), -0.1, 1, 2.5])
+def test_a_rate_of_dropout_that_is_no_probability(llama: Path, tmp_path: Path, rate: float) -> None:
+    folder = shutil.copytree(llama, tmp_path / "copy")
+    values = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**values, "attention_dropout": rate}))
+    assert f"attention_dropout in config.json is {rate!r}; a rate of dropout is at least 0" in refuse(SourceError, folder)
+    (folder / "config.json").write_text(json.dumps({**values, "attention_dropout": 0.999}))
+    load_pretrained(folder, dtype="float32")
+
+
 def test_misspelt_override_is_refused(llama: Path) -> None:
     message = refuse(InputError, llama, config_overrides={"atention_dropout": 0.3})
     assert "config_overrides.atention_dropout" in message and "did you mean 'attention_dropout'?" in message
