@@ -17,7 +17,7 @@ from bothways.attention.all_modules import all_modules
 from bothways.attention.text_config import is_encoder_only, text_configs
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 INFLUENCE = 1e-5
 """The smallest relative change of a state that counts as influence.
@@ -75,6 +75,15 @@ def needs_eager(model: nn.Module) -> bool:
             # An implementation that fails loudly misleads nobody. Loaders choose eager, or stop.
             return False
     return distance(states[1][:1], states[0][:1]) <= INFLUENCE
+
+
+def caps_scores(config: PretrainedConfig) -> bool:
+    """Tell if a family caps its attention scores (Gemma 2, and Gemma 3 if its config says so).
+
+    transformers 5.20 runs such a model with SDPA if nothing else is said, which leaves the cap out
+    without a word. transformers 5.23 takes eager attention by itself.
+    """
+    return getattr(config, "attn_logit_softcapping", None) is not None
 
 
 def distance(a: Tensor, b: Tensor) -> float:

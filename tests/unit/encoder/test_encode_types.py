@@ -7,6 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pytest
+
 ROOT = Path(__file__).resolve().parents[3]
 FILE = Path(__file__).with_name("typing_of_encode.py")
 
@@ -24,6 +27,9 @@ def mypy(file: Path) -> list[str]:
     return [line for line in done.stdout.splitlines() if f"/{file.name}:" in line.split(" ")[0]]
 
 
+@pytest.mark.skipif(
+    np.lib.NumpyVersion(np.__version__) < "2.3.0", reason="older stubs of numpy have no default for the types of ndarray"
+)
 def test_calls_have_the_types_of_their_arguments(tmp_path: Path) -> None:
     assert mypy(FILE) == []
     # a wrong claim is an error, so the file above is not empty words

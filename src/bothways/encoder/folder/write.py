@@ -32,6 +32,7 @@ from transformers.tokenization_utils_base import VERY_LARGE_INTEGER
 from bothways.atomic import atomic_folder
 from bothways.attention.direction import published_form
 from bothways.attention.older_loaders import guarded, unguard
+from bothways.attention.stock import caps_scores
 from bothways.attention.text_config import is_encoder_only, text_configs
 from bothways.backbone.base_facts import base_facts
 from bothways.backbone.hardware import resolve_dtype
@@ -285,12 +286,12 @@ def _implied_prompts(encoder: EncoderModule) -> dict[str, str]:
 def _needs_eager(encoder: EncoderModule) -> bool:
     """Return whether other loaders must use eager attention.
 
-    Some families turn causal without it. Others ran eagerly here, and one with attention classes of
-    its own (Falcon) may run differently with SDPA.
+    Some families turn causal without it, and others lose the cap of their scores. Others ran
+    eagerly here, and one with attention classes of its own (Falcon) may run differently with SDPA.
     """
-    if encoder.provenance.get("report", {}).get("needs_eager"):
-        return True
     used: Any = next(text_configs(encoder.backbone))
+    if encoder.provenance.get("report", {}).get("needs_eager") or caps_scores(used):
+        return True
     return encoder.execution == "padded" and used._attn_implementation == "eager"
 
 

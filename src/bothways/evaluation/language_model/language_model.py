@@ -15,7 +15,7 @@ from torch import nn
 
 from bothways.attention.probe import measure_execution
 from bothways.attention.run import Execution
-from bothways.attention.stock import evaluation_mode, set_implementation, stock
+from bothways.attention.stock import caps_scores, evaluation_mode, set_implementation, stock
 from bothways.attention.text_config import text_configs
 from bothways.backbone.hardware import resolve_device
 from bothways.backbone.loading.model_source import Source, resolve
@@ -74,10 +74,10 @@ def load_language_model(
 def _execution(backbone: PreTrainedModel) -> Execution:
     """Measure how the backbone runs plans, and restore the attention that transformers chose.
 
-    Passes without a plan use that attention.
+    Passes without a plan use that attention, or eager attention if another would lose a cap.
     """
     config: Any = next(text_configs(backbone))
-    before = config._attn_implementation
+    before = "eager" if caps_scores(config) else config._attn_implementation
     try:
         return measure_execution(backbone)
     finally:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModel, AutoModelForCausalLM, FalconConfig, MistralConfig
+from transformers import AutoModel, AutoModelForCausalLM, FalconConfig, Gemma2Config, MistralConfig
 
 import bothways as bw
 from bothways.encoder.encoder import Encoder
@@ -247,3 +247,32 @@ def test_the_encoder_in_memory_is_left_as_it_was(encoder: Encoder, tmp_path: Pat
     assert encoder.backbone.config.to_dict() == config
     assert (encoder.tokenizer.chat_template, encoder.tokenizer.padding_side) == ("{{ messages }}", "left")
     assert (encoder.encode(TEXTS) == vectors).all()
+
+
+def test_capped_scores_are_capped_in_a_plain_loader(tmp_path: Path) -> None:
+    """With SDPA, which older transformers take if nothing else is said, the cap would be left out."""
+    shape = {
+        "head_dim": 16,
+        "query_pre_attn_scalar": 16,
+        "sliding_window": 64,
+        "attn_logit_softcapping": 0.05,
+        "initializer_range": 0.5,
+    }
+    base = tiny_model(tmp_path / "base", Gemma2Config, **{**TINY, **shape})
+    encoder = bw.convert(base, dtype="float32", device="cpu")
+    encoder.save(tmp_path / "saved")
+    config = json.loads((tmp_path / "saved" / "config.json").read_text())
+    settings = json.loads((tmp_path / "saved" / "sentence_bert_config.json").read_text())
+    assert config["attn_implementation"] == settings["model_args"]["attn_implementation"] == "eager"
+    plain = AutoModel.from_pretrained(tmp_path / "saved", dtype=torch.float32).eval()
+    ids = encoder.tokenizer(TEXTS[0], add_special_tokens=False, return_tensors="pt").input_ids
+    with torch.no_grad():
+        states = plain(input_ids=ids).last_hidden_state[0]
+    # the cap matters here
+    assert np.abs(states.mean(0).numpy() - encoder.encode(TEXTS[0])).max() < 1e-5
+    plain.config.attn_logit_softcapping = None
+    for layer in plain.layers:
+        layer.self_attn.attn_logit_softcapping = None
+    with torch.no_grad():
+        uncapped = plain(input_ids=ids).last_hidden_state[0].mean(0).numpy()
+    assert np.abs(uncapped - encoder.encode(TEXTS[0])).max() > 0.01
