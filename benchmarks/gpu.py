@@ -47,6 +47,7 @@ from bothways.attention.plan import AttentionPlan
 from bothways.attention.run import hidden_states
 from bothways.backbone.adapter.lora import attach
 from bothways.backbone.adapter.lora_config import LoraConfig
+from bothways.backbone.hardware import auto_dtype
 from bothways.bench.limit import operations, shapes
 from bothways.data.text.readers import read_texts
 from bothways.losses.infonce import info_nce
@@ -86,9 +87,10 @@ class Bench(Record):
     def __init__(self, device: str, small: bool, seconds: float, out: Path | None = None) -> None:
         self.device = torch.device(device)
         self.sizes, self.seconds = Sizes(small), seconds
-        self.dtype = torch.bfloat16
+        # a CPU without instructions for bfloat16 takes forty times as long in it
+        self.dtype = torch.bfloat16 if self.device.type == "cuda" else auto_dtype(self.device)
         name = torch.cuda.get_device_name() if self.device.type == "cuda" else "CPU"
-        super().__init__({"device": name, "torch": torch.__version__, "small": small}, out)
+        super().__init__({"device": name, "dtype": str(self.dtype), "torch": torch.__version__, "small": small}, out)
 
     def timed(self, call: Callable[[], object], share: float = 1.0) -> float:
         """Median seconds of a call, after two that do not count, within a share of the section's time."""
@@ -186,7 +188,7 @@ class Bench(Record):
         A frozen matrix takes part twice: forward, and backward for its input. Its own gradient is not computed. Of the head
         the masked positions alone take part.
         """
-        precision = choose("bfloat16", self.device, adapter=True)
+        precision = choose(str(self.dtype).removeprefix("torch."), self.device, adapter=True)
         vocabulary = VOCABULARY[shape]
         config = LlamaConfig(vocab_size=vocabulary, max_position_embeddings=8192, attention_dropout=dropout, **SHAPES[shape])
         with self.device:
@@ -226,7 +228,7 @@ class Bench(Record):
                 f"{folder}/base", **SHAPES[self.sizes.little], max_position_embeddings=2048, initializer_range=0.02
             )
             bw.convert(base, device="cpu", dtype="float32").save(f"{folder}/encoder")
-            ours = bw.load(f"{folder}/encoder", device=str(self.device), dtype="bfloat16")
+            ours = bw.load(f"{folder}/encoder", device=str(self.device), dtype=self.dtype)
             calls: dict[str, Callable[[], Any]] = {"bothways": lambda: ours.encode(texts, show_progress_bar=False)}
             for kind in ("flash_attention_2", "sdpa"):
                 self.part(
