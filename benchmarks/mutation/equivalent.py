@@ -51,7 +51,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
         "given = data[0] if data is not None and len(data) == 1 and holds_e5(data[0]) else None | 0 -> -1",
     ): "one item is the first and the last",
     ("training/hooks/checkpointing.py", "best = broadcast_object_list([best])[0] | 0 -> -1"): "the list has one item",
-    ("training/parallel/parallel_request.py", "cannot be sharded ({asked[-1]}), because"): "one item is the first and the last",
+    ("training/parallel/parallel_request.py", "cannot share a model ({asked[-1]})"): "one item is the first and the last",
     ("training/stage/negative_refresh.py", "-> zip(refresher.examples, before)"): _SYMMETRIC,
     ("training/stage/stage_setup.py", "encoder.requires_grad_(False) |"): "peft freezes every weight that is not a factor",
     ("training/loop/optimizer_step.py", "num_processes == 1: | 1 -> 0"): "the sum over one process is its own value",

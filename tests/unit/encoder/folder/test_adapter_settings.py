@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import bothways as bw
-from bothways.encoder.folder.adapter_settings import read_settings, write_adapter_settings
+from bothways.encoder.folder.adapter_settings import read_settings, stated_similarity, write_adapter_settings
 from bothways.encoder.folder.head_modules import with_mlp
 from bothways.encoder.options import EncoderOptions
 from bothways.encoder.texts.tokenization import Wrapper
@@ -113,3 +113,16 @@ def test_an_adapter_of_others_and_broken_settings(tmp_path: Path) -> None:
         (tmp_path / "bothways.json").write_text(json.dumps({"encoder": wrong}))
         with pytest.raises(InputError, match=r"bothways\.json: encoder"):
             read_settings(tmp_path)
+
+
+@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+def test_the_similarity_of_a_saved_encoder_is_told_without_opening_it(base: Path, tmp_path: Path, similarity: Any) -> None:
+    encoder = bw.convert(base, **CPU)
+    encoder.options = replace(encoder.options, similarity=similarity)
+    encoder.save(tmp_path / "saved")
+    assert stated_similarity(tmp_path / "saved") == similarity
+    file = tmp_path / "saved" / "config_sentence_transformers.json"
+    stored = json.loads(file.read_text())
+    del stored["similarity_fn_name"]
+    file.write_text(json.dumps(stored))
+    assert stated_similarity(tmp_path / "saved") == "cosine"
