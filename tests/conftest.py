@@ -8,10 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from warm import preload
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("BOTHWAYS_MEASURED", "0")  # a test must not use what an earlier one has measured
 
+preload()
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 

@@ -5,9 +5,7 @@ bothways; and back in ours.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ from bothways.encoder.folder import template_module
 from bothways.errors import InputError
 from bothways.recipes.llara import FORMS
 from tiny import SENTENCES, tiny_llama
+from warm import without_bothways
 
 TEXTS = [
     *SENTENCES,
@@ -33,7 +32,6 @@ TEXTS = [
 ]
 OTHER_MACHINE = """
 import json, sys
-sys.modules["bothways"] = None  # importing it fails, as where it is not installed
 import numpy as np, torch
 from sentence_transformers import SentenceTransformer
 folder, trust, out = sys.argv[1], sys.argv[2] == "trust", sys.argv[3]
@@ -76,10 +74,7 @@ def encoder_of(folder: Path, mode: str, pooling: Any = None, **tokenizer: Any) -
 def elsewhere(folder: Path, tmp_path: Path, *, trust: bool) -> subprocess.CompletedProcess[str]:
     (tmp_path / "texts.json").write_text(json.dumps(TEXTS), encoding="utf-8")
     command = [str(folder), "trust" if trust else "no", str(tmp_path / "found.npz"), str(tmp_path / "texts.json")]
-    environment = {**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules"), "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "-c", OTHER_MACHINE, *command], capture_output=True, text=True, timeout=300, env=environment
-    )
+    return without_bothways(OTHER_MACHINE, command)
 
 
 @pytest.mark.parametrize("mode", FORMS)

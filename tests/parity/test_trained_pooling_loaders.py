@@ -5,9 +5,7 @@ bothways; and back in ours.
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ from bothways.errors import InputError
 from bothways.pooling import attention_pooling
 from bothways.pooling.attention_pooling import AttentionPooling
 from tiny import SENTENCES, tiny_llama
+from warm import without_bothways
 
 TEXTS = [*SENTENCES, "x", "今日は" * 30, "a longer text, far longer than the others: " * 6]
 LATENT = {"mode": "latent_attention", "latents": 6, "heads": 2, "head_width": 8}
@@ -30,7 +29,6 @@ PAPER = {"mode": "latent_attention", "latents": 6, "heads": 4, "form": "paper"}
 POOLINGS = {"latent": LATENT, "paper": PAPER, "self": SELF}
 OTHER_MACHINE = """
 import json, sys
-sys.modules["bothways"] = None  # importing it fails, as where it is not installed
 import numpy as np, torch
 from sentence_transformers import SentenceTransformer
 folder, trust, out = sys.argv[1], sys.argv[2] == "trust", sys.argv[3]
@@ -75,11 +73,7 @@ def encoder_of(base: Path, kind: str, **options: Any) -> Encoder:
 def elsewhere(folder: Path, tmp_path: Path, *, trust: bool) -> subprocess.CompletedProcess[str]:
     (tmp_path / "texts.json").write_text(json.dumps(TEXTS), encoding="utf-8")
     command = [str(folder), "trust" if trust else "no", str(tmp_path / "found.npz"), str(tmp_path / "texts.json")]
-    # where transformers copies code from model folders to; not into the user's own cache
-    environment = {**os.environ, "HF_MODULES_CACHE": str(tmp_path / "modules"), "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "-c", OTHER_MACHINE, *command], capture_output=True, text=True, timeout=300, env=environment
-    )
+    return without_bothways(OTHER_MACHINE, command)
 
 
 def cosine(a: np.ndarray, b: np.ndarray) -> float:

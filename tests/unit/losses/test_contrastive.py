@@ -12,13 +12,13 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from bothways.losses.contrastive import LLM2VEC_SCALE, ContrastiveOptions, Rows, contrastive_loss
 from bothways.losses.distillation import Distillation, Teacher, distillation, temperature_of
 from bothways.losses.false_negatives import NONE, BatchTexts, FalseNegatives
 from bothways.losses.infonce import SIMCSE_SCALE, info_nce
 from bothways.losses.matryoshka import Matryoshka
+from warm import start
 
 N, DIMENSION = 6, 8
 OWNER = [0, 0, 1, 3, 3, 3, 5]  # rows 2 and 4 have no hard negative
@@ -315,7 +315,7 @@ def test_two_processes_equal_one(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(process, (port, str(tmp_path)), nprocs=2)
+    start(process, (port, str(tmp_path)), 2)
     parts = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     for name, options in OPTIONS.items():
         rows, texts, teacher = material()

@@ -7,10 +7,10 @@ import socket
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from bothways.losses.gather import gather_rows
 from bothways.losses.infonce import info_nce
+from warm import start
 
 SIZES = (3, 2)  # ragged, as the last batch of an epoch
 
@@ -40,7 +40,7 @@ def test_two_processes_equal_one(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(process, (port, str(tmp_path)), nprocs=len(SIZES))
+    start(process, (port, str(tmp_path)), len(SIZES))
     parts = [torch.load(tmp_path / f"{rank}.pt") for rank in range(len(SIZES))]
     query, positive = (view.requires_grad_() for view in views())
     whole = info_nce(query, positive, torch.arange(sum(SIZES))).total

@@ -10,7 +10,6 @@ import socket
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from bothways.data.labeled.example import Example
 from bothways.errors import InputError
@@ -18,6 +17,7 @@ from bothways.objectives.contrastive import ContrastiveConfig
 from bothways.objectives.seeding import pass_seed
 from bothways.objectives.supervised import SupervisedConfig
 from unit.objectives.small_encoder import TEXTS, make_encoder
+from warm import start
 
 LENGTH = 24
 LONG = "the same first words of two texts that"
@@ -129,7 +129,7 @@ def test_copies_on_another_process_are_left_out(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(process, (port, str(tmp_path)), nprocs=2)
+    start(process, (port, str(tmp_path)), 2)
     parts = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     sizes = [last - first for first, last in SPLITS]
     assert sum(float(part[0]) * size for part, size in zip(parts, sizes)) == pytest.approx(6)

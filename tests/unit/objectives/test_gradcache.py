@@ -9,7 +9,6 @@ import socket
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 from torch import nn
 
 from bothways.attention.plan import AttentionPlan
@@ -20,6 +19,7 @@ from bothways.losses.infonce import info_nce
 from bothways.objectives.gradcache import cached_step
 from bothways.objectives.objective import PassBackward
 from bothways.objectives.seeding import pass_seed, seeded
+from warm import start
 
 
 class Toy(nn.Module):
@@ -240,7 +240,7 @@ def test_summed_gradients_of_two_processes_are_those_of_one(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(process, (port, str(tmp_path)), nprocs=2)
+    start(process, (port, str(tmp_path)), 2)
     parts = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     model = Toy(dropout=0.0)
     views = [torch.cat([model(batch) for batch in ragged(rank)]).chunk(2) for rank in range(2)]

@@ -12,7 +12,6 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
 
 from bothways.backbone.adapter.lora import attach
 from bothways.backbone.adapter.lora_config import LoraConfig
@@ -25,6 +24,7 @@ from bothways.objectives.seeding import pass_seed
 from bothways.objectives.supervised import SupervisedConfig
 from bothways.pooling import LatentAttention
 from unit.objectives.small_encoder import make_encoder
+from warm import start
 
 ASK, SAME = "Find what answers the question: ", "Find texts that mean the same: "
 ROWS = [
@@ -305,7 +305,7 @@ def test_two_processes_equal_one(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    mp.spawn(process, (port, str(tmp_path)), nprocs=2)
+    start(process, (port, str(tmp_path)), 2)
     parts = [torch.load(tmp_path / f"{rank}.pt") for rank in range(2)]
     encoder = make("latent")
     objective, batch = ready(encoder, FIXED, **EXACT)

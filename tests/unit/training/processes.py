@@ -4,9 +4,7 @@ comparison.
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import importlib
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from bothways.training.recipe.recipe import Recipe
 from unit.training.material import metrics, weights
 from unit.training.stage.test_language_model import longlora, made
 from unit.training.stage.test_llara import adaptation, llara
+from warm import ranks
 
 TWO = {"size": 2, "accumulation": 2}
 ONE = {"size": 8, "accumulation": 1}
@@ -46,21 +45,11 @@ def rows(folder: Path, batch: dict[str, int]) -> Recipe:
     return llara(folder, stage)
 
 
-def two_processes(folder: Path, function: str, settings: dict[str, str], *, timeout: float = 400) -> None:
-    """Call a test module's function ("module.function") with a folder on two CPU processes, for at
-    most `timeout` seconds.
-    """
+def two_processes(folder: Path, function: str, settings: dict[str, str]) -> None:
+    """Call a test module's function ("module.function") with a folder on two CPU processes."""
     module, name = function.rsplit(".", 1)
-    script = folder / "two.py"
-    paths = [path for path in sys.path if path]
-    script.write_text(
-        f"import sys\nsys.path[:0] = {paths!r}\nimport torch\ntorch.set_num_threads(1)\nfrom pathlib import Path\n"
-        f"from {module} import {name}\n{name}(Path({str(folder)!r}))\n"
-    )
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
-    fixed = {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, **fixed, **settings}, timeout=timeout)
-    assert done.returncode == 0, done.stderr[-9000:]
+    called = getattr(importlib.import_module(module), name)
+    ranks(called, [folder], {"ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": "", **settings})
 
 
 def same(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor], tolerance: float = TOLERANCE) -> None:

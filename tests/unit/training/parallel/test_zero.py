@@ -81,7 +81,7 @@ def runs(tmp_path_factory) -> Path:
     views(folder / "views")
     recipe(folder / "diverged", mntp())
     # on a busy machine DeepSpeed compiles for minutes when it is first used
-    two_processes(folder, "unit.training.parallel.test_zero.split_runs", ASKED, timeout=2400)
+    two_processes(folder, "unit.training.parallel.test_zero.split_runs", ASKED)
     return folder
 
 

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +23,7 @@ from bothways.training.recipe.recipe import Recipe
 from bothways.training.recipe.recipe_changes import changed_keys
 from bothways.training.stage.negative_refresh import RefreshConfig
 from unit.training.material import TEXTS, metrics, recipe, simcse, state, weights
+from unit.training.processes import two_processes
 
 ROWS = [
     Example(f"{TEXTS[number]} why", (TEXTS[number],), (TEXTS[number + 1], TEXTS[number + 2]), query_prompt="Ask: ", task="qa")
@@ -119,15 +118,8 @@ def test_vectors_are_those_of_the_trained_weights_in_evaluation(whole: Path, tmp
     assert not np.allclose(seen[0][0], seen[1][0], atol=1e-4)
 
 
-TWO = """
-import sys
-from pathlib import Path
-sys.path[:0] = {paths!r}
-import bothways as bw
-from unit.training.material import recipe
-from unit.training.stage.test_negative_refresh import ROWS, still
-bw.train(recipe(Path({out!r}), still(2)), Path({out!r}, "two"), texts=ROWS)
-"""
+def train_on_two(folder: Path) -> None:
+    bw.train(recipe(folder, still(2)), folder / "two", texts=ROWS)
 
 
 def still(size: int) -> dict:
@@ -140,12 +132,7 @@ def still(size: int) -> dict:
 
 def test_two_processes_train_on_the_same_rows(tmp_path: Path) -> None:
     bw.train(recipe(tmp_path, still(4)), tmp_path / "one", texts=ROWS)
-    script = tmp_path / "two.py"
-    script.write_text(TWO.format(paths=[path for path in sys.path if path], out=str(tmp_path)))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true", "CUDA_VISIBLE_DEVICES": ""}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=240)
-    assert done.returncode == 0, done.stderr[-4000:]
+    two_processes(tmp_path, "unit.training.stage.test_negative_refresh.train_on_two", {})
     one, two = (state(tmp_path / name, STAGE, 7)["losses"] for name in ("one", "two"))
     assert two == pytest.approx(one, rel=1e-4)  # the same sums in another order, over seven steps
     assert negatives(tmp_path / "two", 6) == negatives(tmp_path / "one", 6)
