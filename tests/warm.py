@@ -11,6 +11,7 @@ import atexit
 import json
 import multiprocessing
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -27,17 +28,20 @@ import torch.multiprocessing as mp
 PRELOAD = ["torch.distributed", "transformers.modeling_utils", "accelerate", "peft", "bothways.training.loop.trainer"]
 
 OTHER_MACHINE = """
-import json, os, sys, traceback
+import json, os, signal, sys, traceback
 sys.modules["bothways"] = None  # importing it fails, as where it is not installed
 import numpy, torch
 import sentence_transformers
 import transformers.dynamic_module_utils as dynamic
+assert hasattr(dynamic, "HF_MODULES_CACHE")
 for line in sys.stdin:
     asked = json.loads(line)
     child = os.fork()
     if child == 0:
         code = 1
         try:
+            signal.alarm(300)
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
             out = os.open(asked["output"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(out, 1), os.dup2(out, 2)
             torch.set_num_threads(1)
@@ -89,7 +93,9 @@ def _rank(rank: int, function: Callable[..., None], arguments: Sequence[Any], se
 
 @cache
 def _other_machine() -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
+    modules = tempfile.mkdtemp()
+    atexit.register(shutil.rmtree, modules, ignore_errors=True)
+    environment = {**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1", "HF_MODULES_CACHE": modules}
     started = subprocess.Popen(
         [sys.executable, "-c", OTHER_MACHINE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
     )
@@ -109,5 +115,7 @@ def without_bothways(code: str, words: Sequence[str]) -> subprocess.CompletedPro
         asked = {"code": code, "words": list(words), "output": str(output), "modules": str(Path(folder, "modules"))}
         machine.stdin.write(json.dumps(asked) + "\n")
         machine.stdin.flush()
-        status = json.loads(machine.stdout.readline())
+        answer = machine.stdout.readline()
+        assert answer, "the process without bothways has ended; its own errors are above"
+        status = json.loads(answer)
         return subprocess.CompletedProcess(["other machine", *words], status, "", output.read_text(encoding="utf-8"))
