@@ -19,6 +19,11 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("objectives/document_tokens.py", "TOGETHER = 1000 |"): _CHUNK,
     ("objectives/llara_rows.py", "TOGETHER = 1000 |"): _CHUNK,
     ("encoder/texts/stored_rows.py", "TOGETHER = 256 |"): _CHUNK,
+    ("encoder/long_words/first_tokens.py", "if shared < 1 or left < 0: | 0 -> -1"): "one character more or less of work",
+    (
+        "encoder/long_words/first_tokens.py",
+        "used += end - start | used += end - start -> pass",
+    ): "it limits the work of a proof alone",
     ("objectives/contrastive_base.py", "FILL = 64 |"): "filler changes no vector",
     ("objectives/contrastive_base.py", "WORTH_KEEPING = 8 |"): "kept activations change time and memory alone",
     ("losses/bag_of_words.py", "chunk: int = 8) -> Tensor: | 8 ->"): _CHUNK,

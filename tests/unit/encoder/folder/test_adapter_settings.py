@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import bothways as bw
-from bothways.encoder.folder.adapter_settings import read_settings, stated_similarity, write_adapter_settings
+from bothways.encoder.folder.adapter_settings import AdapterSettings, read_settings, stated_similarity, write_adapter_settings
 from bothways.encoder.folder.head_modules import with_mlp
 from bothways.encoder.options import EncoderOptions
 from bothways.encoder.texts.tokenization import Wrapper
@@ -126,3 +126,11 @@ def test_the_similarity_of_a_saved_encoder_is_told_without_opening_it(base: Path
     del stored["similarity_fn_name"]
     file.write_text(json.dumps(stored))
     assert stated_similarity(tmp_path / "saved") == "cosine"
+
+
+@pytest.mark.parametrize("field", ["truncate_dim", "max_length", "pooling_tokens"])
+def test_no_number_is_kept_of_nothing(field: str) -> None:
+    given = {"direction": "bidirectional", "pooling": "mean"}
+    assert getattr(AdapterSettings(**given, **{field: 1}), field) == 1
+    with pytest.raises(ValueError, match="greater than or equal to 1"):
+        AdapterSettings(**given, **{field: 0})

@@ -150,3 +150,11 @@ def test_refusals_are_one_clear_line(saved, folder, tmp_path):
     sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 128}
     with pytest.raises(InputError, match="gpt2 has no linear layers"):
         quantize(bw.convert(tiny_model(tmp_path / "gpt2", GPT2Config, **sizes), dtype="float32"))
+
+
+def test_the_report_counts_weights_memory_and_the_worst_text() -> None:
+    forms: list = [(["a.q", "a.k"], "one"), (["b.up"], "two"), (["c.down"], "float32")]
+    account = quantizing.Account(forms, [50, 30, 20], 4_000_000, 1_000_000, [0.999, 0.985], "short", 127)
+    told = str(account)
+    assert "50% of the weights with one term, 30% with two of the input" in told and "20% in float32" in told
+    assert "4 MB became 1 MB" in told and "mean 0.9920, least 0.9850 ('short')" in told and "kept in float32: c.down" in told
