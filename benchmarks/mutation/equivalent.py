@@ -19,6 +19,7 @@ EQUIVALENT: dict[tuple[str, str], str] = {
     ("objectives/document_tokens.py", "TOGETHER = 1000 |"): _CHUNK,
     ("objectives/llara_rows.py", "TOGETHER = 1000 |"): _CHUNK,
     ("encoder/texts/stored_rows.py", "TOGETHER = 256 |"): _CHUNK,
+    ("training/parallel/sharding.py", "if factor < 1: | factor < 1 -> factor <= 1"): "a product with one changes nothing",
     ("encoder/long_words/first_tokens.py", "if shared < 1 or left < 0: | 0 -> -1"): "one character more or less of work",
     (
         "encoder/long_words/first_tokens.py",
