@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +88,21 @@ def test_a_damaged_shard_is_named(folder: Path, vectors: np.ndarray) -> None:
             bw.read_shards(folder)
     finally:
         path.write_bytes(raw)
+
+
+def test_a_folder_without_checksums_of_footers_is_read(folder: Path, vectors: np.ndarray, tmp_path: Path) -> None:
+    """As an older bothways wrote it. Lost rows are told there too."""
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    manifest = json.loads((copy / "manifest.json").read_text())
+    for shard in manifest["shards"]:
+        del shard["footer_sha256"]
+        shard["vectors"] += shard["number"] == 3
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r"shard-000003\.parquet: cannot be read \(.*rows and not"):
+        bw.read_shards(copy).array()
+    manifest["shards"][3]["vectors"] -= 1
+    (copy / "manifest.json").write_text(json.dumps(manifest))
+    assert np.abs(bw.read_shards(copy).array() - vectors).max() < 1e-6
 
 
 def test_other_folders_are_refused(tmp_path: Path) -> None:

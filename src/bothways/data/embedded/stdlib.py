@@ -162,7 +162,7 @@ def _with_own_body(functions: Iterable[Function]) -> list[Function]:
     return list(first.values())
 
 
-def _visible_body(function: Function) -> str:
+def visible_body(function: Function) -> str:
     """Return the part of the body that the document shows, "" if the signature fills it."""
     return document(function)[len(function.name) + 1 + len(function.signature) :]
 
@@ -172,7 +172,7 @@ def _is_describable(function: Function) -> bool:
 
     Both must be long enough, and the document must not contain the summary.
     """
-    if not function.summary or function.trivial or not _says_enough(_visible_body(function)):
+    if not function.summary or function.trivial or not _says_enough(visible_body(function)):
         return False
     # some docstrings begin with the parameters, and some code repeats its docstring in a comment
     return f" {_normal(function.summary)} " not in f" {_normal(document(function))} "
@@ -186,7 +186,7 @@ def _says_enough(body: str) -> bool:
 @functools.lru_cache(maxsize=4)
 def _training(held_out: float, seed: int) -> tuple[Library, frozenset[str], Phrases]:
     functions = _held_out(held_out, seed)
-    excluded = Phrases([f.summary for f in functions] + [_visible_body(f) for f in functions])
+    excluded = Phrases([f.summary for f in functions] + [visible_body(f) for f in functions])
     return read_library(), frozenset(f.name for f in functions), excluded
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 
-from bothways.data.embedded.stdlib import HELD_OUT, Phrases, document, retrieval_task
+from bothways.data.embedded.stdlib import HELD_OUT, Phrases, document, retrieval_task, visible_body
 from bothways.data.embedded.stdlib_source import Function, read_library
 from bothways.data.labeled.example import Example
 from bothways.data.text_sources import EMBEDDED
@@ -36,7 +36,9 @@ def training_pairs(held_out: float = HELD_OUT, seed: int = 0) -> list[Example]:
     task = retrieval_task(held_out, seed)
     functions = read_library().functions
     hidden = [function for function in functions if function.name in task.corpus]
-    phrases = Phrases(text for function in hidden for text in (function.summary, _body(function)))
+    phrases = Phrases(
+        text for function in hidden for text in (function.summary, visible_body(function))
+    )
     by_summary: dict[str, list[str]] = {}
     for function in functions:
         if (
@@ -61,16 +63,11 @@ def training_pairs(held_out: float = HELD_OUT, seed: int = 0) -> list[Example]:
     )
 
 
-def _body(function: Function) -> str:
-    """Return the part of the function's body that its document shows."""
-    return document(function)[len(function.name) + 1 + len(function.signature) :]
-
-
 def _describes(function: Function) -> bool:
     """Return whether the summary can be a query for the document.
 
     The document must not contain the summary, and the body must be long enough to identify it.
     """
-    if not function.summary or function.trivial or len(_body(function)) < _BODY_CHARACTERS:
+    if not function.summary or function.trivial or len(visible_body(function)) < _BODY_CHARACTERS:
         return False
     return normal_form(function.summary) not in normal_form(document(function))

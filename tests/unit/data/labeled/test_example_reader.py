@@ -39,3 +39,10 @@ def test_rows_of_a_hub_dataset_and_the_embedded_pairs(monkeypatch: pytest.Monkey
     assert (row.query, row.positives, row.document_prompt, row.task) == ("q", ("p",), "D: ", "name")
     monkeypatch.setattr(stdlib_names, "training_pairs", lambda: iter([Example("q", ("p",))]))
     assert [row.query_prompt for row in ExampleReader(query_prompt="Q: ").embedded("python-stdlib")] == ["Q: "]
+
+
+def test_embedded_pairs_stream_by_their_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stdlib_names, "name_pairs", lambda: [Example("a name", ("code",))])
+    monkeypatch.setattr(stdlib_names, "training_pairs", lambda: [Example("a description", ("code",))])
+    found = {name: [row.query for row in every(name, ExampleReader())] for name in ("python-stdlib", "python-stdlib:names")}
+    assert found == {"python-stdlib": ["a description"], "python-stdlib:names": ["a name"]}
